@@ -1,0 +1,100 @@
+"""The one evaluator of grants: default deny, a grant adds, nothing subtracts.
+
+A write policy decides which *action* a write needs: in a promotion-only scope a push needs ``promote``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from wcmatch import glob
+
+
+class Action(StrEnum):
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+    ANNOTATE = "annotate"
+    PROMOTE = "promote"
+
+
+class WritePolicy(StrEnum):
+    """Who may write in a scope at all; grants narrow it further."""
+
+    OPEN = "open"  # whoever has a push grant
+    ROBOTS = "robots"  # robots that have a push grant
+    PROMOTION_ONLY = "promotion-only"  # the promotion engine, over an edge
+    REPLICATION_ONLY = "replication-only"  # the promotion engine, replicating
+    READ_ONLY = "read-only"  # nobody
+
+
+ANYBODY = "everyone"  # also without credentials
+AUTHENTICATED = "authenticated"  # whoever has proven who they are
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller. ``name`` "" is anonymous."""
+
+    name: str = ""
+    groups: frozenset[str] = frozenset()
+    robot: bool = False
+    how: str = "anonymous"  # how they proved it: password | token | bearer | anonymous
+
+    @property
+    def anonymous(self) -> bool:
+        return not self.name
+
+    def is_called(self, subject: str) -> bool:
+        """Whether a grant to this subject (a user, a robot, a group, everyone, authenticated) is a grant to them."""
+        if subject == ANYBODY:
+            return True
+        if self.anonymous:
+            return False
+        return subject in (AUTHENTICATED, self.name) or subject in self.groups
+
+
+ANONYMOUS = Principal()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """``to`` may do ``allow`` on repositories and tags that match these globs (``**`` crosses ``/``)."""
+
+    to: str
+    allow: frozenset[Action]
+    repositories: tuple[str, ...] = ("**",)
+    tags: tuple[str, ...] = ("**",)
+
+
+@lru_cache(maxsize=65536)
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether the whole name matches one of the globs. A name prefix is never enough."""
+    return glob.globmatch(name, list(patterns), flags=glob.GLOBSTAR | glob.DOTGLOB)
+
+
+def allowed(grants: Iterable[Grant], who: Principal, action: Action, repository: str, tag: str | None = None) -> bool:
+    """Whether one of the grants lets them. ``tag`` None: no tag is touched."""
+    return any(
+        action in grant.allow
+        and who.is_called(grant.to)
+        and matches(repository, grant.repositories)
+        and (tag is None or matches(tag, grant.tags))
+        for grant in grants
+    )
+
+
+def write_action(policy: WritePolicy, who: Principal) -> Action | None:
+    """The action that a write needs from this caller under this policy; None: nobody may."""
+    match policy:
+        case WritePolicy.OPEN:
+            return Action.PUSH
+        case WritePolicy.ROBOTS:
+            return Action.PUSH if who.robot else None
+        case WritePolicy.PROMOTION_ONLY | WritePolicy.REPLICATION_ONLY:
+            return Action.PROMOTE
+        case WritePolicy.READ_ONLY:
+            return None

@@ -1,0 +1,1 @@
+"""What a registry is: values, grammar, errors, the port and its client. No server, no disk, no topology."""

@@ -1,0 +1,239 @@
+"""``/_towpath/v1``: what promotion, replication and scrub ask of a node beyond the standard. Versioned, optional.
+
+Both sides share these types and URLs without importing each other. ``R`` is ``/_towpath/v1/r/{repository}/_``.
+
+| call | body | answers |
+|---|---|---|
+| GET /_towpath/ | - | 200 Features |
+| POST R/leases | LeaseRequest | 201 Lease; 409 another holder |
+| PUT R/leases/{id} | LeaseRenewal | 200 Lease; 410 |
+| DELETE R/leases/{id} | LeaseRenewal | 204; 410 |
+| PUT R/holds/{owner} | Hold | 200 HoldReceipt |
+| DELETE R/holds/{owner} | - | 204 |
+| PUT R/transactions/{txid} | TagTransaction | 201 TagReceipt; the same again 200; 409, 410, 412, 422, 403, 507 |
+| GET R/transactions/{txid} | - | 200 TagReceipt; 404 (may still land) |
+| DELETE R/transactions/{txid} | - | 200 never will; 409 receipt |
+| GET R/tags?after&limit | If-None-Match: rev | 200 TagStates; 304 |
+| GET R/closure/{digest}?rehash | - | 200 ClosureReport |
+| GET /_towpath/v1/events?after&wait | - | 200 NDJSON of Event, ordered per repository; 410: reconcile |
+
+A lease's fencing token is issued **and checked** by the target: the engine alone cannot fence itself.
+Times are seconds since the epoch, UTC. Digests are strings on this wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal, Protocol, runtime_checkable
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from oci_wire.digest import Digest
+from oci_wire.registry import Call
+
+VERSION = "v1"
+ROOT = "/_towpath/"
+EVENTS = f"{ROOT}{VERSION}/events"
+MAX_LEASE_SECONDS = 300
+MAX_HELD_DIGESTS = 1000
+
+DigestText = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
+Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+
+
+class Wire(BaseModel):
+    """Frozen; unknown fields are refused on requests, so that a misspelt condition never passes as none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Features(Wire):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    versions: tuple[str, ...] = (VERSION,)
+    node: str
+    scope: str
+    features: tuple[str, ...]
+    limits: dict[str, int]
+
+
+class LeaseRequest(Wire):
+    holder: Name
+    ttl: float = Field(gt=0, le=MAX_LEASE_SECONDS)
+
+
+class LeaseRenewal(Wire):
+    token: int
+    ttl: float = Field(default=60, gt=0, le=MAX_LEASE_SECONDS)
+
+
+class Lease(Wire):
+    id: str
+    holder: str
+    token: int  # grows with every lease of this repository
+    expires: float
+
+
+class Hold(Wire):
+    """Digests that must stay until a time, because an owner (a promotion, a soak) needs them."""
+
+    digests: tuple[DigestText, ...] = Field(max_length=MAX_HELD_DIGESTS)
+    until: float
+    reason: str = Field(max_length=500)
+
+
+class HoldReceipt(Wire):
+    present: tuple[DigestText, ...]
+    missing: tuple[DigestText, ...]
+
+
+class TagChange(Wire):
+    """One tag: ``expect`` is its digest before (None: absent), ``to`` its digest after (None: remove)."""
+
+    tag: Tag
+    expect: DigestText | None
+    to: DigestText | None
+    trash_until: float | None = None
+
+
+class TagTransaction(Wire):
+    lease: str
+    token: int
+    not_after: float
+    actor: str = Field(max_length=200)
+    tags: tuple[TagChange, ...] = Field(min_length=1, max_length=1000)
+    origin_time: float | None = None  # replication carries the time at which the tag was set at its origin
+
+
+class TagEffect(Wire):
+    tag: str
+    old: DigestText | None
+    new: DigestText | None
+
+
+class TagReceipt(Wire):
+    txid: str
+    rev: int
+    at: float
+    actor: str
+    effects: tuple[TagEffect, ...]
+
+
+class TagState(Wire):
+    tag: str
+    digest: DigestText
+    rev: int
+    pushed: float
+    pulled: float | None = None
+
+
+class TagStates(Wire):
+    rev: int  # of the repository
+    tags: tuple[TagState, ...]
+    next: str | None = None
+
+
+class ClosureReport(Wire):
+    digest: DigestText
+    complete: bool
+    manifests: int
+    blobs: int
+    bytes: int
+    missing: tuple[str, ...] = ()  # "digest: reason"
+
+
+class Event(Wire):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    position: int  # opaque but growing; the ``after`` of the next call
+    kind: Literal["tag", "manifest", "manifest-deleted"]
+    repository: str
+    rev: int
+    tag: str | None = None
+    old: DigestText | None = None
+    digest: DigestText | None = None
+    actor: str = ""
+    at: float = 0.0
+
+
+@runtime_checkable
+class Extension(Protocol):
+    """The same calls as a port: the local registry, the remote client and the in-memory twin all satisfy it."""
+
+    async def features(self, call: Call) -> Features | None:
+        """None when the registry does not speak this extension."""
+        ...
+
+    async def take_lease(self, call: Call, repository: str, request: LeaseRequest) -> Lease:
+        """The same holder gets its own lease back with a new token. Raises Conflict: another holds it."""
+        ...
+
+    async def renew_lease(self, call: Call, repository: str, lease_id: str, renewal: LeaseRenewal) -> Lease:
+        """Raises Gone once it has ended or another token was issued."""
+        ...
+
+    async def release_lease(self, call: Call, repository: str, lease_id: str, token: int) -> None:
+        """Raises Gone."""
+        ...
+
+    async def put_hold(self, call: Call, repository: str, owner: str, hold: Hold) -> HoldReceipt:
+        """Replaces the owner's hold."""
+        ...
+
+    async def drop_hold(self, call: Call, repository: str, owner: str) -> None:
+        """No error when there is none."""
+        ...
+
+    async def commit_tags(self, call: Call, repository: str, txid: str, transaction: TagTransaction) -> TagReceipt:
+        """All of the tags change, or none. The same transaction again gives the first receipt.
+
+        Raises Conflict (txid used for something else, or aborted; or the token is fenced), Gone (after ``not_after``),
+        PreconditionFailed (``detail``: {tag: actual digest or null}), ManifestUnknown (422: a target is missing),
+        TagImmutable, InsufficientStorage."""
+        ...
+
+    async def read_transaction(self, call: Call, repository: str, txid: str) -> TagReceipt | None:
+        """None: not landed, but it still may."""
+        ...
+
+    async def abort_transaction(self, call: Call, repository: str, txid: str) -> None:
+        """From now on it never lands. Raises Conflict when it has landed."""
+        ...
+
+    async def tag_states(
+        self, call: Call, repository: str, *, after: str = "", limit: int = 1000, known_rev: int | None = None
+    ) -> TagStates | None:
+        """Tags with their digests. None: nothing has changed since ``known_rev``. Raises NameUnknown."""
+        ...
+
+    async def closure(self, call: Call, repository: str, digest: Digest, *, rehash: bool = False) -> ClosureReport:
+        """Whether all that this digest needs is there (``rehash``: and its bytes hash to their digests)."""
+        ...
+
+    def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
+        """Events after a position; waits up to ``wait`` seconds for the first. Raises Gone: reconcile instead."""
+        ...
+
+
+def repository_path(repository: str) -> str:
+    return f"{ROOT}{VERSION}/r/{repository}/_"
+
+
+def leases_path(repository: str, lease_id: str = "") -> str:
+    return f"{repository_path(repository)}/leases" + (f"/{quote(lease_id, safe='')}" if lease_id else "")
+
+
+def hold_path(repository: str, owner: str) -> str:
+    return f"{repository_path(repository)}/holds/{quote(owner, safe='')}"
+
+
+def transaction_path(repository: str, txid: str) -> str:
+    return f"{repository_path(repository)}/transactions/{quote(txid, safe='')}"
+
+
+def tags_path(repository: str) -> str:
+    return f"{repository_path(repository)}/tags"
+
+
+def closure_path(repository: str, digest: Digest) -> str:
+    return f"{repository_path(repository)}/closure/{digest}"
