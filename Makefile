@@ -1,0 +1,61 @@
+# Two commands do everything, set-up included:  make demo   and   make test
+# `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := oci_wire identity topology registry_node promotions sites control_plane towpath
+
+.PHONY: help demo test setup fast lint types imports tests conformance bench-quick lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+demo: setup ## one image travels from a push to prod in two sites, told step by step (KEEP=1 leaves it running, IMAGE= brings your own)
+	@$(BIN)/python scripts/demo
+
+test: setup lint types imports tests ## every check and every test that this machine can run
+
+setup: $(VENV)/.ready ## the virtual environment, from the lock file with hashes
+
+# uv comes from PyPI, into a folder of its own; a uv of the right version on PATH is taken as it is.
+$(VENV)/.ready: requirements-dev.lock pyproject.toml Makefile
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  echo "towpath needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@if [ "$$(uv --version 2>/dev/null | cut -d' ' -f2)" = "$(UV_VERSION)" ]; then mkdir -p .tools && ln -sfn "$$(command -v uv)" .tools/uv; \
+	elif [ "$$(.tools/uv --version 2>/dev/null | cut -d' ' -f2)" != "$(UV_VERSION)" ]; then \
+	  mkdir -p .tools && $(PYTHON) -m venv .tools/uv-env && .tools/uv-env/bin/pip install -q uv==$(UV_VERSION) && ln -sfn uv-env/bin/uv .tools/uv; fi
+	@[ -x $(BIN)/python ] || .tools/uv venv -q --python "$$(command -v $(PYTHON))" $(VENV)
+	@.tools/uv pip sync -q --require-hashes --python $(VENV) requirements-dev.lock
+	@.tools/uv pip install -q --no-deps --no-build-isolation --python $(VENV) -e .
+	@touch $@
+
+lint: setup ## style and common errors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ." >&2; exit 1; }
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+imports: setup ## the architecture, as import contracts
+	@$(BIN)/lint-imports
+
+tests: setup ## all tests; those whose tools are missing say so
+	@$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+fast: setup ## the tests that need no other program and no waiting
+	@$(BIN)/pytest -n 2 -q -m "not slow and not clients and not conformance" $(PYTEST_ARGS)
+
+conformance: setup ## the official OCI conformance program against a node, at stable and at dev
+	@$(BIN)/pytest -q -s -m conformance
+
+bench-quick: setup ## the node against Debian's docker-registry, in one run
+	@$(BIN)/python bench/node_vs_docker_registry.py
+
+lock: setup ## renew the lock files (hashes, no addresses)
+	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml -o requirements.lock
+	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml --group dev -o requirements-dev.lock
+
+clean: ## what the commands above have made, but for the tools
+	@rm -rf $(VENV) .demo .towpath .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
