@@ -1,7 +1,122 @@
-"""The command line. One module per group of verbs, imported when it runs."""
+"""The command line: a table of verbs, each imported when it runs.
+
+To add a verb, add a row to VERBS: its function takes its arguments as cyclopts reads them, a last
+``common: Common = PLAIN`` (towpath/output.py), and returns an Exit (or None for DONE); it may be ``async``.
+It says what went wrong by raising Problem (towpath/problem.py); errors of the rooms below are put in that form by
+towpath/problems.py.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-def main() -> None:
-    raise SystemExit("towpath: nothing here yet")
+from towpath.exits import Exit
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+
+class Verb(NamedTuple):
+    group: str
+    target: str  # "module:function"
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    # Author: towpath/author.py
+    "lint": Verb("Author", "towpath.author:lint", "Check a topology; every finding at once."),
+    "schema": Verb("Author", "towpath.author:schema", "Print the JSON Schema of the topology language."),
+    "graph": Verb("Author", "towpath.author:graph", "Draw how images may move: text, Mermaid or SVG."),
+    "explain": Verb("Author", "towpath.author:explain", "Say what a finding's code means and how to fix it."),
+    # Operate: towpath/operate.py
+    "up": Verb("Operate", "towpath.operate:up", "Run the whole topology on this machine."),
+    "down": Verb("Operate", "towpath.operate:down", "Stop what `up` started; the data stays."),
+    "status": Verb("Operate", "towpath.operate:status", "One row a node: where it answers and how it is."),
+    # Images: towpath/images.py
+    "ls": Verb("Images", "towpath.images:ls", "List repositories of a scope, or tags of a repository."),
+    "inspect": Verb("Images", "towpath.images:inspect", "Digest, size, platforms and layers of an image."),
+    "copy": Verb("Images", "towpath.images:copy", "Copy an image: a registry or an OCI layout folder, either way."),
+    "sign": Verb("Images", "towpath.flow:sign", "Sign an image with a key, as cosign does."),
+    # Flow: towpath/flow.py
+    "promote": Verb("Flow", "towpath.flow:promote", "Move an image along an edge, through its gates."),
+    "why": Verb("Flow", "towpath.flow:why", "What stands between an image and the next scope."),
+    "trace": Verb("Flow", "towpath.flow:trace", "By which edges, when, by whom and on what evidence an image came."),
+    "replicate": Verb("Flow", "towpath.flow:replicate", "Bring a replica up to date now."),
+    "cleanup": Verb("Flow", "towpath.flow:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
+    # System: towpath/system.py
+    "serve": Verb("System", "towpath.system:serve", "Run one registry node."),
+    "control": Verb("System", "towpath.system:control", "Run the controller: clock, replication, cleanup."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(int(run(sys.argv[1:] if arguments is None else list(arguments))))
+
+
+def run(arguments: Sequence[str]) -> Exit:
+    """Runs one command line; never raises."""
+    first = arguments[0] if arguments else "--help"
+    if first in ("--help", "-h", "help"):
+        print(root_help())
+        return Exit.DONE
+    if first in ("--version", "-V"):
+        from importlib.metadata import version
+
+        print(f"towpath {version('towpath')}")
+        return Exit.DONE
+    from towpath.problems import guarded
+
+    return guarded(lambda: _call(first, arguments), as_json=_wants_json(arguments))
+
+
+def root_help() -> str:
+    """The verbs by group. Built without cyclopts, whose import alone takes longer than a help may."""
+    width = max(map(len, VERBS))
+    lines = ["Usage: towpath VERB [ARGUMENTS]    (towpath VERB --help)", ""]
+    for group in dict.fromkeys(verb.group for verb in VERBS.values()):
+        lines += [group, *(f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items() if verb.group == group)]
+        lines.append("")
+    lines += ["Exit codes: 0 done; 1 failure; 2 usage or invalid topology; 3 changes pending; 4 refused; 5 waiting;"]
+    lines += ["            6 conflict; 7 some sites failed; 8 integrity failure; 130 interrupted."]
+    return "\n".join(lines)
+
+
+def _call(name: str, arguments: Sequence[str]) -> Exit:
+    app = app_of(name)
+    result: Any = app(arguments[1:], exit_on_error=False, print_error=False)
+    return Exit.DONE if result is None else Exit(result)
+
+
+def app_of(name: str) -> App:
+    """The cyclopts app of one verb. Raises Problem for a verb that does not exist."""
+    from importlib import import_module
+
+    from cyclopts import App
+
+    verb = VERBS.get(name) or _unknown(name)
+    module, _, function = verb.target.partition(":")
+    app = App(name=f"towpath {name}", version_flags=(), result_action="return_value")
+    app.default(getattr(import_module(module), function))
+    return app
+
+
+def _unknown(name: str) -> NoReturn:
+    from difflib import get_close_matches
+
+    from towpath.problem import Problem
+
+    close = get_close_matches(name, VERBS, n=1)
+    hint = f"did you mean `towpath {close[0]}`?" if close else "towpath --help lists the verbs"
+    raise Problem("unknown-verb", f"there is no verb {name!r}", next=hint, exit=Exit.USAGE)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Read before the verb's own parser runs, whose errors must have this form too."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(
+        each in ("-ojson", "--output=json", "-o=json") or (each in ("-o", "--output") and after == "json")
+        for each, after in pairs
+    )

@@ -1,0 +1,5 @@
+"""``python -m towpath``"""
+
+from towpath.main import main
+
+main()
