@@ -1,7 +1,7 @@
 """The command line: a table of verbs, each imported when it runs.
 
 To add a verb, add a row to VERBS: its function takes its arguments as cyclopts reads them, a last
-``common: Common = PLAIN`` (towpath/output.py), and returns an Exit (or None for DONE); it may be ``async``.
+``options: Options = PLAIN`` (towpath/output.py), and returns an Exit (or None for DONE); it may be ``async``.
 It says what went wrong by raising Problem (towpath/problem.py); errors of the rooms below are put in that form by
 towpath/problems.py.
 """

@@ -21,7 +21,7 @@ OutputFormat = Literal["text", "json"]
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Common:
+class Options:
     """Options that every verb has."""
 
     output: Annotated[OutputFormat, Parameter(name=["--output", "-o"], help="text for people, json for programs.")] = (
@@ -34,7 +34,7 @@ class Common:
         return Output(json=self.output == "json", quiet=self.quiet)
 
 
-PLAIN = Common()  # the default of every verb's ``common``
+PLAIN = Options()  # the default of every verb's ``options``
 
 
 @dataclass(frozen=True)

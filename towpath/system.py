@@ -8,17 +8,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from towpath.exits import Exit
-from towpath.output import PLAIN, Common
+from towpath.output import PLAIN, Options
 from towpath.problem import Problem
 
 
 def serve(
     *,
     settings: Annotated[Path, Parameter(help="The node's settings file (JSON).")],
-    common: Common = PLAIN,
+    options: Options = PLAIN,
 ) -> Exit:
     """Run one registry node in the foreground until it is told to stop (SIGTERM drains)."""
-    del common
+    del options
     from registry_node import server
     from registry_node import settings as node_settings
 
