@@ -27,7 +27,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal, Protocol, runtime_checkable
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from oci_wire.digest import Digest
 from oci_wire.registry import Call
@@ -104,6 +104,18 @@ class TagTransaction(Wire):
     actor: str = Field(max_length=200)
     tags: tuple[TagChange, ...] = Field(min_length=1, max_length=1000)
     origin_time: float | None = None  # replication carries the time at which the tag was set at its origin
+
+    @field_validator("tags")
+    @classmethod
+    def _each_tag_once(cls, tags: tuple[TagChange, ...]) -> tuple[TagChange, ...]:
+        if len({each.tag for each in tags}) != len(tags):
+            raise ValueError("a transaction changes each tag once")
+        return tags
+
+    @property
+    def purpose(self) -> object:
+        """What it is for. A resumed engine asks again under a newer lease: that is the same transaction."""
+        return (self.actor, frozenset(self.tags), self.origin_time)
 
 
 class TagEffect(Wire):

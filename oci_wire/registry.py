@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
-from oci_wire.errors import Unavailable
+from oci_wire.errors import RangeInvalid, Unavailable
 from oci_wire.manifest import Manifest
 
 T = TypeVar("T")
@@ -48,6 +48,17 @@ class ByteRange:
 
     start: int = 0
     stop: int | None = None
+
+    def within(self, size: int) -> tuple[int, int]:
+        """``(start, stop)`` in a content of this size, the end clamped (RFC 9110 section 14.1.2).
+
+        Raises RangeInvalid when it is reversed or past the end; the whole of an empty content is allowed."""
+        start = max(0, size + self.start) if self.start < 0 else self.start
+        stop = size if self.stop is None or self.start < 0 else min(self.stop, size)
+        whole = start == 0 and self.stop is None and self.start == 0
+        if start >= stop and not (whole and size == 0):
+            raise RangeInvalid(f"bytes {self.start} to {self.stop} are not within {size} bytes")
+        return start, stop
 
 
 @dataclass(slots=True)
