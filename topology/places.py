@@ -1,0 +1,62 @@
+"""Where things run: sites, hosts, certificates."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pydantic import Field
+
+from topology.declared import Declared, Owned, SecretRef
+from topology.values import Duration, FilePath, Name, Size
+
+_SSH = r"^([A-Za-z_][A-Za-z0-9_-]*@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$"
+
+
+class Host(Owned):
+    """A machine. Without ``ssh`` and ``address`` it is this one (``towpath up`` gives it a loopback address)."""
+
+    ssh: str | None = Field(default=None, pattern=_SSH)
+    address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$")
+    failure_domain: str | None = None
+    disk: Size | None = None
+
+    @property
+    def reached_at(self) -> str | None:
+        """The address that other hosts use; None: this machine."""
+        if self.address or not self.ssh:
+            return self.address
+        host = self.ssh.rpartition("@")[2]
+        return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+    @property
+    def loopback(self) -> bool:
+        address = self.reached_at
+        if address is None or address == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(address).is_loopback
+        except ValueError:
+            return False
+
+
+class Site(Owned):
+    hosts: dict[Name, Host] = Field(min_length=1)
+
+
+class Authority(Declared):
+    cert: FilePath
+    key: SecretRef
+
+
+class Tls(Declared):
+    """Certificates for the nodes, issued by this authority."""
+
+    ca: Authority
+    renew_before: Duration | None = None
+
+
+class Certificate(Declared):
+    """One node's own certificate."""
+
+    cert: FilePath
+    key: SecretRef
