@@ -7,7 +7,7 @@ STATE/secrets/engine.token          the engine's own credential, 0600
 STATE/nodes/NODE/settings.json      rendered; holds hashes of secrets, 0600
 STATE/nodes/NODE/data/              the node's own folder: nothing else touches it
 STATE/nodes/NODE/{node.log,pid}
-STATE/control.{log,pid}
+STATE/control.{log,pid,ready}
 STATE/engine/                       promotions.db, ledger/SCOPE.ndjson
 """
 
@@ -61,6 +61,10 @@ class StateFolder:
     @property
     def control_pid(self) -> Path:
         return self.root / "control.pid"
+
+    @property
+    def control_ready(self) -> Path:
+        return self.root / "control.ready"
 
     @property
     def _identity(self) -> Path:

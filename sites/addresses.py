@@ -1,0 +1,43 @@
+"""Sites as loopback addresses: the j-th host of the i-th site is 127.0.<i>.<j>, counted from 1; declared ports stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sites.hosts import HostError
+from topology.model import LocalNode, Topology
+
+MOST = 254  # sites, and hosts in one of them: a byte each
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self}"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def loopback_addresses(topology: Topology) -> dict[str, Address]:
+    """Where each local node of the topology answers on this machine. Raises HostError for too many sites or hosts."""
+    hosts: dict[tuple[str, str], str] = {}
+    for at, (site, declared) in enumerate(topology.sites.items(), start=1):
+        for number, host in enumerate(declared.hosts, start=1):
+            if max(at, number) > MOST:
+                raise HostError(
+                    "too-many-hosts",
+                    f"host {host} of site {site} has no loopback address left",
+                    why=f"this machine stands in for at most {MOST} sites of {MOST} hosts",
+                    next="run fewer sites at once: give up a smaller topology",
+                )
+            hosts[site, host] = f"127.0.{at}.{number}"
+    return {
+        name: Address(hosts[node.site, node.host], node.port)
+        for name, node in topology.nodes.items()
+        if isinstance(node, LocalNode)
+    }

@@ -1,0 +1,200 @@
+"""Verbs that run a topology on this machine: up, down, status."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from sites.addresses import Address, loopback_addresses
+from sites.hosts import NodeFacts, NodeState
+from sites.loopback import LoopbackHosts
+from sites.plan import bring_down, bring_up
+from towpath import controller
+from towpath.exits import Exit
+from towpath.output import PLAIN, Options, Output
+from towpath.problem import Problem
+from towpath.workspace import HERE, Where, Workspace
+
+COLUMNS = ("node", "kind", "scope", "role", "site", "url", "state", "version")
+
+
+async def up(
+    *,
+    detach: Annotated[bool, Parameter(negative="", help="Come back as soon as everything serves.")] = False,
+    create_secrets: Annotated[bool, Parameter(negative="", help="Make the secret files that are missing.")] = False,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Run the whole topology on this machine: a process a node, sites as loopback addresses, and the controller.
+
+    Ctrl-C stops it in good order; up again goes on with all data."""
+    out, workspace = options.open(), where.open()
+    await start(workspace, out, create_secrets=create_secrets)
+    out.rows(await node_rows(workspace), COLUMNS)
+    if detach:
+        out.talk(f"Running. Stop with: towpath down -f {workspace.file}")
+        return Exit.DONE
+    out.talk("Running. Ctrl-C stops it; the data stays.")
+    return await _until_told(workspace, out)
+
+
+async def start(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> None:
+    """Brings every local node and the controller up. Raises HostErrors; then nothing that it started runs."""
+    from sites.credentials import engine_user, users_of
+    from sites.node_settings import Placement, settings_of
+
+    topology, state = workspace.topology, workspace.state
+    state.check(topology.metadata.name)
+    if create_secrets:
+        from towpath.first_secrets import create_missing
+
+        for path in create_missing(topology):
+            out.talk(f"made {path}")
+    people, addresses = users_of(topology), loopback_addresses(topology)
+    state.claim(topology.metadata.name, workspace.file)
+    _say_what_is_left_out(workspace, out)
+    users = {**people, **engine_user(state.engine_token())}
+    desired = {
+        name: settings_of(topology, name, Placement(address, state.data(name), users))
+        for name, address in addresses.items()
+    }
+    hosts = LoopbackHosts(state)
+    with state.locked():
+        out.talk(f"starting {len(desired)} nodes of {topology.metadata.name} in {state.root}")
+        state.write_addresses({name: address.url for name, address in addresses.items()})
+        await hosts.apply(bring_up(desired, await hosts.facts()))
+        await controller.start(workspace)
+
+
+def _say_what_is_left_out(workspace: Workspace, out: Output) -> None:
+    kinds = {name: node.kind for name, node in workspace.topology.nodes.items() if node.kind in ("mirror", "virtual")}
+    for name, kind in kinds.items():
+        out.talk(f"left out: {name} ({kind} nodes do not run yet)")
+
+
+async def down(
+    *,
+    site: Annotated[str | None, Parameter(help="Only the nodes of this site; the controller stays.")] = None,
+    node: Annotated[str | None, Parameter(help="Only this node; the controller stays.")] = None,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Stop what `towpath up` started. The data stays."""
+    out, workspace = options.open(), where.open()
+    stopped = await stop(workspace, site=site, node=node)
+    for each in stopped:
+        out.emit({"stopped": each}, f"stopped {each}")
+    if not stopped:
+        out.talk("nothing was running")
+    return Exit.DONE
+
+
+async def stop(workspace: Workspace, *, site: str | None = None, node: str | None = None) -> list[str]:
+    """Stops the controller, then the nodes; or the nodes of one site, or one node. The names of what was stopped."""
+    state = workspace.running_state()
+    hosts = LoopbackHosts(state)
+    chosen = _chosen(workspace, site, node)
+    with state.locked():
+        stopped = [] if site or node else await controller.stop(workspace)
+        facts = await hosts.facts()
+        operations = bring_down([name for name in facts if chosen is None or name in chosen], facts)
+        await hosts.apply(operations)
+    return [*stopped, *(each.node for each in operations)]
+
+
+def _chosen(workspace: Workspace, site: str | None, node: str | None) -> set[str] | None:
+    if site is None and node is None:
+        return None
+    placed = {name: getattr(each, "site", None) for name, each in workspace.topology.nodes.items()}
+    known, given = (set(placed), node) if node is not None else (set(workspace.topology.sites), site)
+    if given not in known:
+        what = "node" if node is not None else "site"
+        listed = ", ".join(sorted(known))
+        raise Problem("unknown-name", f"there is no {what} {given!r}", next=f"known: {listed}", exit=Exit.USAGE)
+    return {name for name, its in placed.items() if (node is None or name == node) and (site is None or its == site)}
+
+
+async def status(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
+    """One row a node: where it answers and how it is. Exit 7 when some of them do not serve."""
+    out, workspace = options.open(), where.open()
+    workspace.running_state()
+    rows = await node_rows(workspace)
+    out.rows(rows, COLUMNS)
+    out.talk(controller.describe(workspace))
+    served = [row["state"] == NodeState.READY for row in rows if row["kind"] == "local"]
+    if all(served):
+        return Exit.DONE
+    return Exit.SOME_SITES_FAILED if any(served) else Exit.FAILED
+
+
+async def node_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """A row a declared node, in the order of the file."""
+    facts = await LoopbackHosts(workspace.state).facts()
+    addresses = loopback_addresses(workspace.topology)
+    return [_row(workspace, name, addresses, facts.get(name)) for name in workspace.topology.nodes]
+
+
+def _row(workspace: Workspace, name: str, addresses: Mapping[str, Address], found: NodeFacts | None) -> dict[str, Any]:
+    node = workspace.topology.nodes[name]
+    url = addresses[name].url if name in addresses else getattr(node, "url", None)
+    state: str = found.state if found else NodeState.STOPPED
+    if node.kind != "local":
+        state = "external" if node.kind == "external" else "left out"
+    return {
+        "node": name,
+        "kind": node.kind,
+        "scope": getattr(node, "scope", None),
+        "role": getattr(node, "role", None),
+        "site": getattr(node, "site", None),
+        "url": url,
+        "state": state,
+        "version": found.version if found else None,
+    }
+
+
+async def _until_told(workspace: Workspace, out: Output) -> Exit:
+    """Until Ctrl-C (130) or SIGTERM (0), or until all was stopped from elsewhere. A node that dies is said."""
+    told: set[str] = set()
+    with sigterm_cancels() as terminated:
+        try:
+            while await _some_run(workspace, out, told):
+                await asyncio.sleep(2)
+            out.talk("all nodes were stopped from elsewhere")
+            return Exit.DONE
+        except asyncio.CancelledError:
+            out.talk("stopping")
+            await stop(workspace)
+            out.talk("stopped; the data stays")
+            return Exit.DONE if terminated.is_set() else Exit.INTERRUPTED
+
+
+async def _some_run(workspace: Workspace, out: Output, told: set[str]) -> bool:
+    facts = await LoopbackHosts(workspace.state).facts()
+    for each in facts.values():
+        if each.state is NodeState.DIED and each.node not in told:
+            told.add(each.node)
+            log = workspace.state.log(each.node)
+            out.talk(f"node {each.node} died; its log is {log}; towpath up in another terminal starts it again")
+    return any(each.runs for each in facts.values())
+
+
+@contextmanager
+def sigterm_cancels() -> Iterator[asyncio.Event]:
+    """As Ctrl-C does, SIGTERM cancels the running task; the event says that it was SIGTERM."""
+    loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+    assert task is not None
+
+    def terminate() -> None:
+        terminated.set()
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        yield terminated
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
