@@ -81,7 +81,9 @@ class Document:
                 text = text[:start] + "*" * (end - start) + text[end:]
         return redacted(text)
 
-    def finding(self, code: str, mark: Mark, message: str, help: str = "", severity: Severity = Severity.ERROR) -> Finding:
+    def finding(
+        self, code: str, mark: Mark, message: str, help: str = "", severity: Severity = Severity.ERROR
+    ) -> Finding:
         source = self.line(mark.line)
         length = mark.end_column - mark.column if mark.end_line == mark.line else len(source) - mark.column
         length = max(1, min(length, len(source) - mark.column))
@@ -186,7 +188,9 @@ class Builder:
     def _take_key(self, frame: _Frame, text: str, plain: bool, mark: Mark) -> None:
         frame.key, frame.key_mark, frame.sink = text, mark, False
         if text == "<<" and plain:
-            self._found("T009", mark, "merge keys (<<) are not part of YAML 1.2", "write the keys out, or use a plain alias")
+            self._found(
+                "T009", mark, "merge keys (<<) are not part of YAML 1.2", "write the keys out, or use a plain alias"
+            )
             frame.sink = True
         elif text in frame.spot.children:
             first = frame.spot.children[text].key

@@ -6,7 +6,7 @@ that one run shows everything. Nothing in a topology is ever executed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -30,6 +30,7 @@ class Loaded:
     topology: Topology | None
     findings: tuple[Finding, ...]
     file: str = ""
+    document: Document | None = field(default=None, repr=False, compare=False)  # for findings of later stages
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -74,10 +75,12 @@ def loads(text: str, base: Path | str = ".", file: str = "topology.yaml") -> Loa
     """The same for text; ``base`` is the folder that relative files are found from."""
     document = read(text, file)
     if not isinstance(document.data, dict):
-        return Loaded(None, tuple(document.findings), file)
+        return Loaded(None, tuple(document.findings), file, document)
     exposed = inline_secrets(document)
     shape = check_shape(document, Path(base), spared=[breach.path for breach in exposed])
-    read_first = [replace(each, source=document.line(each.line - 1)) for each in document.findings]  # now without secrets
+    read_first = [
+        replace(each, source=document.line(each.line - 1)) for each in document.findings
+    ]  # now without secrets
     found = [*read_first, *(document.breached("S9", breach) for breach in exposed), *shape.findings]
     unknown = [shape.in_file(breach) for breach in check_references(shape.partial, document.data)]
     found += [document.breached(breach.code, breach) for breach in unknown]
@@ -85,7 +88,7 @@ def loads(text: str, base: Path | str = ".", file: str = "topology.yaml") -> Loa
     unsure = shape.lost | {str(breach.path[0]) for breach in unknown}
     for rule, breach in check_rules(shape.partial, unsure):
         found.append(document.breached(rule.code, shape.in_file(breach), rule.severity))
-    return Loaded(topology, tuple(sorted(found, key=lambda each: (each.line, each.column, each.code))), file)
+    return Loaded(topology, tuple(sorted(found, key=lambda each: (each.line, each.column, each.code))), file, document)
 
 
 def read(text: str, file: str = "topology.yaml") -> Document:
@@ -118,13 +121,14 @@ def _feed(builder: Builder, event: yaml.Event) -> None:
         case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
             builder.end(mark)
         case yaml.AliasEvent():
-            builder.alias(event.anchor, mark)
+            builder.alias(event.anchor or "", mark)
         case yaml.DocumentStartEvent():
             builder.document_start(mark)
 
 
 def _mark(event: yaml.Event) -> Mark:
     start, end = event.start_mark, event.end_mark
+    assert start is not None and end is not None  # libyaml marks every event
     return Mark(start.line, start.column, end.line, end.column)
 
 
@@ -132,12 +136,18 @@ def _syntax(document: Document, error: Exception) -> Finding:
     """What the parser could not read. libyaml says where a thing began (context) and where it broke (problem)."""
     if isinstance(error, yaml.reader.ReaderError):
         line = document.text.encode()[: error.position].count(b"\n")
-        return document.finding("T001", Mark(line, 0, line, 1), f"a character that YAML forbids: {error.reason}", "remove it")
+        return document.finding(
+            "T001", Mark(line, 0, line, 1), f"a character that YAML forbids: {error.reason}", "remove it"
+        )
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return document.finding("T001", _TOP, "the text cannot be read as YAML", "")
     at = error.problem_mark
     began = f"{error.context}, which begins on line {error.context_mark.line + 1}: " if error.context_mark else ""
-    help = "indent with spaces, never tabs" if "\t" in document.line(at.line) else "look for a missing bracket, quote or space"
+    help = (
+        "indent with spaces, never tabs"
+        if "\t" in document.line(at.line)
+        else "look for a missing bracket, quote or space"
+    )
     return document.finding("T001", Mark(at.line, at.column, at.line, at.column + 1), f"{began}{error.problem}", help)
 
 

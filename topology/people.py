@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from identity.grants import Action
@@ -65,5 +63,3 @@ class ScopeGrant(Declared):
     repositories: Globs = EVERYTHING
     tags: Globs = EVERYTHING
     sites: Names | None = None
-
-

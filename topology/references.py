@@ -28,7 +28,7 @@ _NOUNS = {"trust": "trust entry", "users": "user", "groups": "group", "slas": "S
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """``says`` (``promotion `x` comes from``) uses ``name`` of one of ``sections``; ``also``: words with a meaning of their own."""
+    """``says`` (``promotion `x` comes from``) uses ``name`` of one of ``sections``; ``also``: words of the language."""
 
     path: Path
     name: str
@@ -71,7 +71,9 @@ def uses(topology: Topology) -> Iterator[Use]:
     yield from _edges(topology)
 
 
-def _each(path: Path, names: Iterable[str], sections: tuple[str, ...], says: str, also: tuple[str, ...] = ()) -> Iterator[Use]:
+def _each(
+    path: Path, names: Iterable[str], sections: tuple[str, ...], says: str, also: tuple[str, ...] = ()
+) -> Iterator[Use]:
     for index, name in enumerate(names):
         yield Use((*path, index), name, sections, says, also)
 
@@ -93,7 +95,9 @@ def _scopes(topology: Topology) -> Iterator[Use]:
             yield Use((*here, "to"), grant.to, WHO, f"scope `{name}` lets in", anyone)
             yield from _each((*here, "sites"), grant.sites or (), ("sites",), f"a grant of scope `{name}` holds at")
         if scope.overrides:
-            yield from _each(("scopes", name, "overrides", "by"), scope.overrides.by, WHO, f"scope `{name}` takes overrides by")
+            yield from _each(
+                ("scopes", name, "overrides", "by"), scope.overrides.by, WHO, f"scope `{name}` takes overrides by"
+            )
 
 
 def _nodes(topology: Topology) -> Iterator[Use]:
@@ -145,7 +149,9 @@ def _edges(topology: Topology) -> Iterator[Use]:
         yield Use((*here, "from"), replication.source, ("nodes",), f"{says} comes from")
         yield from _each((*here, "to"), replication.targets, ("nodes",), f"{says} leads to")
     for index, freeze in enumerate(topology.freezes):
-        yield from _each(("freezes", index, "edges"), freeze.edges, ("promotions", "replications"), f"freeze `{freeze.name}` stops")
+        yield from _each(
+            ("freezes", index, "edges"), freeze.edges, ("promotions", "replications"), f"freeze `{freeze.name}` stops"
+        )
     for index, backup in enumerate(topology.backups):
         yield Use(("backups", index, "scope"), backup.scope, ("scopes",), "a backup saves")
         yield Use(("backups", index, "from"), backup.source, ("nodes",), "a backup reads")
@@ -170,11 +176,12 @@ def _twice(topology: Topology) -> Iterator[Breach]:
         if word in getattr(topology, section):
             yield _same((section, word), word, f"one of the {section} and a word of the language")
     seen: set[str] = set()
-    for section, edges in (("promotions", topology.promotions), ("replications", topology.replications)):
-        for index, edge in enumerate(edges):
-            if edge.id in seen:
-                yield _same((section, index, "id"), edge.id, "two edges")
-            seen.add(edge.id)
+    promotions = [(("promotions", index), edge.id) for index, edge in enumerate(topology.promotions)]
+    replications = [(("replications", index), edge.id) for index, edge in enumerate(topology.replications)]
+    for here, id in promotions + replications:
+        if id in seen:
+            yield _same((*here, "id"), id, "two edges")
+        seen.add(id)
 
 
 def _same(path: Path, name: str, things: str) -> Breach:

@@ -1,4 +1,7 @@
-"""Plain scalars under the YAML 1.2 core schema (yaml.org/spec/1.2.2, 10.3.2): ``no`` is text, ``0755`` is 755, ``12:30`` is text."""
+"""Plain scalars under the YAML 1.2 core schema (yaml.org/spec/1.2.2, 10.3.2).
+
+``no`` is text, ``0755`` is 755, ``12:30`` is text.
+"""
 
 from __future__ import annotations
 

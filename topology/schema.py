@@ -1,4 +1,4 @@
-"""The JSON Schema of the language (2020-12), for editors: ``towpath schema``, and with the declared names ``--workspace``."""
+"""The JSON Schema of the language (2020-12), for editors; ``--workspace`` adds the declared names."""
 
 from __future__ import annotations
 

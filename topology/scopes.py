@@ -38,9 +38,7 @@ def _none(value: Any) -> Any:
     return None if value == "none" else value
 
 
-NoneOrDuration = Annotated[
-    Duration | None, BeforeValidator(_none, json_schema_input_type=Duration | Literal["none"])
-]
+NoneOrDuration = Annotated[Duration | None, BeforeValidator(_none, json_schema_input_type=Duration | Literal["none"])]
 
 
 class Sla(Owned):

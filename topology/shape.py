@@ -15,7 +15,9 @@ from topology.findings import Breach, Finding, suggest
 from topology.model import Topology
 from topology.schema import keys_at
 
-TAGGED = frozenset({"nodes", "trust", "gates"})  # sections whose items pydantic tells apart by a tag, which it puts in `loc`
+TAGGED = frozenset(
+    {"nodes", "trust", "gates"}
+)  # sections whose items pydantic tells apart by a tag, which it puts in `loc`
 NAME_HELP = "names are lower-case letters, digits and hyphens, at most 63: they become host names"
 _ENVELOPE = {"apiVersion": "towpath/v1", "kind": "Topology", "metadata": {"name": "unnamed"}}
 
@@ -35,9 +37,8 @@ class Shape:
         """The same breach with the indexes of the file."""
         if len(breach.path) < 2 or not isinstance(breach.path[1], int):
             return breach
-        section, index, *rest = breach.path
-        kept = self.kept.get(str(section))
-        return replace(breach, path=(section, kept[index], *rest)) if kept else breach
+        kept = self.kept.get(str(breach.path[0]))
+        return replace(breach, path=(breach.path[0], kept[breach.path[1]], *breach.path[2:])) if kept else breach
 
 
 def check_shape(document: doc.Document, base: Path, spared: Sequence[doc.Path] = ()) -> Shape:
@@ -58,7 +59,9 @@ def check_shape(document: doc.Document, base: Path, spared: Sequence[doc.Path] =
         partial = Topology.model_validate(data, context=context)
     except ValidationError:
         partial, kept = Topology.model_validate(_ENVELOPE, context=context), {}
-    return Shape(None, partial, findings, frozenset(str(problem["loc"][0]) for problem in problems if problem["loc"]), kept)
+    return Shape(
+        None, partial, findings, frozenset(str(problem["loc"][0]) for problem in problems if problem["loc"]), kept
+    )
 
 
 def _touches(path: doc.Path, other: doc.Path) -> bool:
@@ -102,7 +105,9 @@ def _breach(problem: ErrorDetails) -> Breach:
             return Breach(path[:-1], f"`{last}` is missing{where}", f"add `{last}: …`", at_key=True, code="T007")
         case "union_tag_not_found":
             key = "kind" if path[:1] == ("nodes",) else "type"
-            return Breach(path, f"`{key}` is missing{_owner((*path, key))}", f"add `{key}: …`", at_key=True, code="T007")
+            return Breach(
+                path, f"`{key}` is missing{_owner((*path, key))}", f"add `{key}: …`", at_key=True, code="T007"
+            )
         case "union_tag_invalid":
             return _bad_tag(problem, path)
     if last == "[key]":
@@ -132,7 +137,9 @@ def _owner(path: doc.Path) -> str:
     if len(path) < 3:
         return f" in `{path[0]}`" if len(path) == 2 and isinstance(path[1], str) else ""
     section, name = str(path[0]), path[1]
-    noun = section.removesuffix("s") if section not in ("trust", "sites") else {"trust": "trust", "sites": "site"}[section]
+    noun = (
+        section.removesuffix("s") if section not in ("trust", "sites") else {"trust": "trust", "sites": "site"}[section]
+    )
     return f" in {noun} {f'`{name}`' if isinstance(name, str) else f'number {name + 1}'}"
 
 

@@ -15,7 +15,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import durationpy
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, StrictBool, StrictInt, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from wcmatch import glob
 
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
@@ -146,7 +155,9 @@ Rate = Annotated[int, *_written(_rate, RATE, "400Mbit")]  # bits per second
 Percent = Annotated[
     float,
     BeforeValidator(_percent),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 100}, {"type": "string", "pattern": PERCENT}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0, "maximum": 100}, {"type": "string", "pattern": PERCENT}]}
+    ),
 ]
 Cron = Annotated[str, AfterValidator(_cron), Field(json_schema_extra={"examples": ["0 3 * * *"]})]
 Timezone = Annotated[str, AfterValidator(_timezone), Field(json_schema_extra={"examples": ["Europe/Berlin"]})]
