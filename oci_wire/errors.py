@@ -19,12 +19,14 @@ RegistryError                      code, message, detail; status by table
 │   └── TagImmutable               DENIED 403
 ├── Unsupported                    UNSUPPORTED 405
 ├── TooManyRequests                TOOMANYREQUESTS 429
+├── RequestInvalid                 REQUEST_INVALID 400 (ours: a parameter or a JSON body that cannot be read)
 ├── Conflict                       CONFLICT 409 (ours: leases, transactions)
 ├── PreconditionFailed             PRECONDITION_FAILED 412 (ours: a tag is not what was expected)
 ├── Gone                           GONE 410 (ours: a lease has ended, events are no longer kept)
 ├── InsufficientStorage            INSUFFICIENT_STORAGE 507 (ours: quota or disk)
 ├── Unavailable                    UNAVAILABLE 503: a later try may succeed
 │   └── Unreachable                no answer at all: refused, cut, timed out
+│       └── Untrusted              its certificate is not one that we trust: trying again does not help
 └── Internal                       INTERNAL 500
 
 Source: distribution-spec 1.1, "Error Codes"; codes marked ours are an extension that clients may ignore.
@@ -125,6 +127,10 @@ class TooManyRequests(RegistryError):
     code, status, transient = "TOOMANYREQUESTS", 429, True
 
 
+class RequestInvalid(RegistryError):
+    code, status = "REQUEST_INVALID", 400
+
+
 class Conflict(RegistryError):
     code, status = "CONFLICT", 409
 
@@ -149,6 +155,12 @@ class Unreachable(Unavailable):
     """No answer came: connection refused, cut or timed out."""
 
 
+class Untrusted(Unreachable):
+    """TLS failed: the certificate is wrong, expired, or of an authority that we do not know."""
+
+    transient = False
+
+
 class Internal(RegistryError):
     code, status, transient = "INTERNAL", 500, True
 
@@ -167,6 +179,7 @@ _BY_STATUS: dict[int, type[RegistryError]] = {
     403: Denied,
     404: NameUnknown,
     405: Unsupported,
+    408: Unavailable,
     409: Conflict,
     410: Gone,
     412: PreconditionFailed,
@@ -174,6 +187,7 @@ _BY_STATUS: dict[int, type[RegistryError]] = {
     416: RangeInvalid,
     429: TooManyRequests,
     500: Internal,
+    501: Unsupported,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,

@@ -1,0 +1,45 @@
+"""Settings become a running node: the local registry, its views, access, tokens, metrics, the app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from identity.tokens import TokenSigner, load_or_create_key
+from registry_node.access import Access, Policy
+from registry_node.app import App
+from registry_node.credentials import Credentials
+from registry_node.exchange import Node, NodeRegistry
+from registry_node.metrics import Metrics
+from registry_node.registries import views
+from registry_node.registries.local import LocalRegistry
+from registry_node.settings import NodeSettings
+from registry_node.token_api import TokenApi
+
+KEY_FILE = Path("keys") / "token.pem"  # in the data folder
+
+
+def app_of(settings: NodeSettings, registry: NodeRegistry, *, log: bool = True) -> App:
+    """The app of one node over any registry. Raises OSError or ValueError when the signing key cannot be had."""
+    key = load_or_create_key(settings.data / KEY_FILE)
+    signer = TokenSigner(key, settings.node, ttl=settings.tokens.ttl, leeway=settings.tokens.leeway)
+    credentials, policy = Credentials(settings.users, signer), Policy.of(settings)
+    node = Node(
+        settings.node,
+        views.over(registry, settings.rules),
+        settings.limits.manifest_bytes,
+        challenges=bool(settings.users),
+    )
+    tokens = TokenApi(credentials, policy, signer)
+    return App(node, Access(credentials, policy), tokens, Metrics(), log=log)
+
+
+@contextmanager
+def opened(settings: NodeSettings) -> Iterator[App]:
+    """The whole node, its storage open. Raises CannotOpen (storage/errors.py), OSError, ValueError, re.error."""
+    registry = LocalRegistry.open(
+        settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope
+    )
+    with closing(registry):
+        yield app_of(settings, registry)

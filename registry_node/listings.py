@@ -1,0 +1,69 @@
+"""What is there: the base, the catalog, tags, referrers (distribution-spec 1.1, "Content Discovery")."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from oci_wire import routes
+from oci_wire.digest import Digest
+from oci_wire.manifest import OCI_INDEX
+from oci_wire.routes import Endpoint, Route
+from registry_node.access import Challenged
+from registry_node.exchange import Exchange
+from registry_node.messages import Response
+
+
+def _page(body: dict[str, Any], following: Route | None, media_type: str = "application/json") -> Response:
+    headers: dict[str, str | tuple[str, ...]] = {"content-type": media_type}
+    if following is not None:
+        headers["link"] = f'<{following}>; rel="next"'
+    return Response(200, headers, json.dumps(body).encode())
+
+
+async def base(exchange: Exchange) -> Response:
+    """200 to whoever has shown credentials, or an anonymous token. Others are challenged even where anonymous may
+    pull: Docker and skopeo decide here, once, whether this registry wants credentials at all."""
+    caller = exchange.caller
+    if caller.who.anonymous and caller.scopes is None and exchange.node.challenges:
+        raise Challenged("sign in, or ask for an anonymous token")
+    return Response(200, {"content-type": "application/json"}, b"{}")
+
+
+async def catalog(exchange: Exchange) -> Response:
+    """The repositories that the caller may pull, and no others."""
+    exchange.caller.require_name()
+    limit, after = exchange.limit(), exchange.route.get("last") or ""
+    names: list[str] = []
+    following: str | None = after
+    while following is not None and len(names) < limit:
+        page = await exchange.registry.repositories(exchange.call, after=following, limit=limit)
+        names += [name for name in page.items if exchange.caller.lists(name)]
+        following = page.next
+    more = bool(names) and (following is not None or len(names) > limit)
+    names = names[:limit]
+    return _page({"repositories": names}, routes.catalog(names[-1], limit) if more else None)
+
+
+async def tags(exchange: Exchange) -> Response:
+    repository, limit = exchange.route.repository, exchange.limit()
+    exchange.caller.require_pull(repository)
+    after = exchange.route.get("last") or ""
+    page = await exchange.registry.tags(exchange.call, repository, after=after, limit=limit)
+    following = routes.tags(repository, page.next, limit) if page.next is not None and limit else None
+    return _page({"name": repository, "tags": list(page.items)}, following)
+
+
+async def referrers(exchange: Exchange) -> Response:
+    repository, digest = exchange.route.repository, Digest.parse(exchange.route.target)
+    exchange.caller.require_pull(repository)
+    kind, after = exchange.route.get("artifactType") or "", exchange.route.get("last") or ""
+    page = await exchange.registry.referrers(exchange.call, repository, digest, artifact_type=kind, after=after)
+    manifests = [each.to_json() for each in page.items]
+    body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+    query = (*((("artifactType", kind),) if kind else ()), ("last", page.next or ""))
+    following = Route(Endpoint.REFERRERS, repository, str(digest), query) if page.next is not None else None
+    answer = _page(body, following, OCI_INDEX)
+    if kind:
+        answer.headers["oci-filters-applied"] = "artifactType"
+    return answer

@@ -1,0 +1,157 @@
+"""One HTTP request and one answer, as the handlers see them; ASGI is translated here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from oci_wire.errors import RegistryError, RequestInvalid
+from oci_wire.registry import BlobStream
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+_ONCE = frozenset(("host", "content-length", "transfer-encoding", "authorization", "content-type", "range"))
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete: nobody waits for an answer."""
+
+
+@dataclass(slots=True)
+class Request:
+    """``target`` is path and query as they were sent, undecoded. Header names are lower case; a header that came
+    twice holds both values, joined by a comma."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    scheme: str = "http"
+    remote: str = ""
+    receive: Receive | None = None
+    complete: bool = False  # whether the whole body has been read
+    received: int = 0  # bytes of body read so far
+    repeated: str = ""  # a header that must not come twice, and did
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
+        """From an ASGI connection scope; never raises."""
+        path, query = scope.get("raw_path") or scope["path"].encode(), scope["query_string"]
+        headers: dict[str, str] = {}
+        repeated = ""
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            if name in headers:
+                repeated = name if name in _ONCE else repeated
+                value = f"{headers[name]},{value}"
+            headers[name] = value
+        target = (path + b"?" + query if query else path).decode("latin-1")
+        remote = scope["client"][0] if scope.get("client") else ""
+        scheme = scope.get("scheme", "http")
+        return cls(scope["method"], target, headers, scheme, remote, receive, repeated=repeated)
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def base_url(self) -> str:
+        """Scheme and authority as this client sees us, e.g. ``http://127.0.0.1:5003``."""
+        return f"{self.scheme}://{self.headers.get('host', '')}"
+
+    @property
+    def content_length(self) -> int | None:
+        """Bytes announced; None when the body is chunked (or there is none). Raises RequestInvalid."""
+        text = self.headers.get("content-length")
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise RequestInvalid("Content-Length must be a whole number of bytes")
+        return int(text)
+
+    @property
+    def has_body(self) -> bool:
+        return "transfer-encoding" in self.headers or bool(self.content_length)
+
+    @property
+    def unread(self) -> bool:
+        """Whether a body is still on its way. One that waits for ``100 Continue`` is not."""
+        waiting = "expect" in self.headers and not self.received
+        return self.has_body and not self.complete and not waiting
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises ClientGone."""
+        while not self.complete:
+            assert self.receive is not None
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.complete = not message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                self.received += len(chunk)
+                yield chunk
+
+    async def body(self, limit: int, too_large: type[RegistryError]) -> bytes:
+        """The whole body; ``too_large`` is raised as soon as it has more than ``limit`` bytes, announced or not."""
+        if (self.content_length or 0) > limit:
+            raise too_large(f"at most {limit} bytes are taken here, not {self.content_length}")
+        content = bytearray()
+        async for chunk in self.chunks():
+            content += chunk
+            if len(content) > limit:
+                raise too_large(f"at most {limit} bytes are taken here")
+        return bytes(content)
+
+
+@dataclass(slots=True)
+class Response:
+    """``body``: bytes, an opened blob, or a stream. Header names are lower case; a tuple sends a header many times."""
+
+    status: int
+    headers: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+    body: bytes | BlobStream | AsyncIterator[bytes] = b""
+
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        pairs: list[tuple[bytes, bytes]] = []
+        for name, value in self.headers.items():
+            for each in (value,) if isinstance(value, str) else value:
+                pairs.append((name.encode("latin-1"), each.encode("latin-1")))
+        return pairs
+
+    async def send(self, send: Send, *, head: bool, before_end: Awaitable[None] | None = None) -> int:
+        """Sends it; gives back the bytes of body sent. ``head``: headers alone, whatever the body is.
+        ``before_end`` is awaited when all has been sent but the end."""
+        bodiless = head or self.status in (204, 304)
+        if isinstance(self.body, bytes) and self.status not in (204, 304):
+            self.headers.setdefault("content-length", str(len(self.body)))
+        await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers()})
+        sent = 0
+        if isinstance(self.body, bytes):
+            body = b"" if bodiless else self.body
+            sent = len(body)
+            if before_end is None:
+                await send({"type": "http.response.body", "body": body})
+                return sent
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        elif not bodiless:
+            sent = await self._stream(self.body, send)
+        if before_end is not None:
+            await before_end
+        await send({"type": "http.response.body", "body": b""})
+        return sent
+
+    async def _stream(self, body: BlobStream | AsyncIterator[bytes], send: Send) -> int:
+        sent = 0
+        async for chunk in body.chunks if isinstance(body, BlobStream) else body:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            sent += len(chunk)
+        return sent
+
+    async def aclose(self) -> None:
+        """Frees what the body holds; safe to call twice."""
+        if isinstance(self.body, bytes):
+            return
+        close = getattr(self.body, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,125 @@
+"""Runs one node: listens, says ``ready``, drains on a signal. The life cycle is uvicorn's (decision 0001).
+
+Whatever keeps a node from starting ends as one message - what, where, why, what next - and exit status 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from registry_node import build
+from registry_node.app import App
+from registry_node.metrics import write_line
+from registry_node.settings import NodeSettings
+from registry_node.storage.errors import CannotOpen
+
+_BACKLOG = 2048
+
+
+class CannotStart(Exception):
+    """The node cannot run; the message says what, where, why and what to do."""
+
+
+class NodeServer(uvicorn.Server):
+    """uvicorn's server with our way to end: at the first signal the node says that it is not ready, serves what is
+    under way (at most ``drain`` seconds), then closes; the second signal ends at once."""
+
+    def __init__(self, config: uvicorn.Config, app: App, drain: float) -> None:
+        super().__init__(config)
+        self._app, self._drain, self._until = app, drain, 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._until:
+            self.should_exit = self.force_exit = True
+        else:
+            self._until = time.monotonic() + self._drain
+            self._app.node.draining.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._until and (self._app.in_flight == 0 or time.monotonic() > self._until):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def run(settings: NodeSettings) -> None:
+    """Runs the node until SIGTERM or SIGINT. Raises SystemExit(1) when it cannot start."""
+    try:
+        with _listening(settings) as listener:
+            _complete(_serve(settings, listener))
+    except CannotStart as error:
+        print(f"towpath serve: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+
+
+def _complete(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def _listening(settings: NodeSettings) -> socket.socket:
+    """A bound socket; connections wait in its queue until the node is ready. Raises CannotStart."""
+    host, port = settings.listen.host, settings.listen.port
+    where = f"node {settings.node} cannot listen on {host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotStart(f"{where}: {error.strerror}. Check listen.host in the settings file") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise CannotStart(
+                f"{where}: the port is in use. See who has it (ss -ltnp 'sport = :{port}'), stop it or change the port"
+            ) from None
+        raise CannotStart(f"{where}: {error.strerror}. Check listen in the settings file") from None
+    return listener
+
+
+async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
+    with _started(settings) as app:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=1,  # seconds for what the drain did not wait for
+        )
+        server = NodeServer(config, app, settings.limits.drain_seconds)
+        listener.listen(_BACKLOG)
+        host, port = listener.getsockname()[:2]
+        write_line(level="info", event="ready", node=settings.node, scope=settings.scope, host=host, port=port)
+        await server.serve(sockets=[listener])
+    write_line(level="info", event="stopped", node=settings.node)
+
+
+@contextmanager
+def _started(settings: NodeSettings) -> Iterator[App]:
+    """The node's app; whatever its storage and keys refuse becomes CannotStart."""
+    with ExitStack() as stack:
+        try:
+            app = stack.enter_context(build.opened(settings))
+        except re.error as error:
+            said = f"rules: {error.pattern!r} is no regular expression: {error}; correct it in the settings file"
+            raise CannotStart(f"node {settings.node}: {said}") from None
+        except (CannotOpen, OSError, ValueError) as error:
+            raise CannotStart(f"node {settings.node}: {error}") from None
+        yield app
