@@ -1,0 +1,194 @@
+"""Blobs on their way in: whole ones, and upload sessions that outlive the process.
+
+A session's bytes lie in ``uploads/<id>``; its offset is the length of that file, so that nothing has to agree with
+it. Its row binds it to a repository and to whoever opened it, and says when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import delete, insert, select, update
+
+from oci_wire.descriptor import OCTET_STREAM, Descriptor
+from oci_wire.digest import Digest, new_hasher
+from oci_wire.errors import BlobUploadUnknown, DigestInvalid, InsufficientStorage, RangeInvalid, SizeInvalid
+from oci_wire.reference import check_repository
+from oci_wire.registry import Call, Chunks, Upload
+from registry_node.settings import Limits, Rules
+from registry_node.storage.blobs import add_blob
+from registry_node.storage.changes import Transaction
+from registry_node.storage.incoming import Incoming, gathered
+from registry_node.storage.rules.quota import used_bytes
+from registry_node.storage.schema import uploads
+from registry_node.storage.store import Store
+
+_SESSION = re.compile(r"[0-9a-f]{32}")
+
+
+class LocalUploads:
+    """The part of ``Writer`` that takes blobs."""
+
+    def __init__(self, store: Store, rules: Rules, limits: Limits) -> None:
+        self._store = store
+        self._quota = rules.quota_bytes
+        self._session_seconds = limits.upload_session_seconds
+        self._open: dict[str, Incoming] = {}
+
+    async def put_blob(self, call: Call, repository: str, descriptor: Descriptor, chunks: Chunks) -> Descriptor:
+        call.remaining()
+        check_repository(repository)
+        digest, size = descriptor.digest, descriptor.size
+        limit = await self._room()
+        if limit is not None and size > limit:
+            raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes, this blob has {size}")
+        incoming = await self._store.on_disk("a blob", Incoming.new, self._store.files.temp_path(), digest.algorithm)
+        try:
+            async for piece in gathered(chunks):
+                if incoming.size + len(piece) > size:
+                    raise SizeInvalid(f"{digest} has {size} bytes, and more came")
+                await self._store.on_disk("a blob", incoming.write, piece)
+            if incoming.size != size:
+                raise SizeInvalid(f"{digest} has {size} bytes, only {incoming.size} came")
+            return await asyncio.shield(self._keep(repository, incoming, digest))
+        finally:
+            await self._store.on_disk("a blob", incoming.path.unlink, missing_ok=True)
+
+    async def start_upload(self, call: Call, repository: str, *, algorithm: str = "sha256") -> Upload:
+        call.remaining()
+        check_repository(repository)
+        new_hasher(algorithm)  # refused now rather than at the end
+        await self._room()
+        await self.drop_expired_uploads()
+        session, now = uuid4().hex, self._store.clock()
+        path = self._store.files.upload_path(session)
+        self._open[session] = await self._store.on_disk("an upload", Incoming.new, path, algorithm)
+        row = {"id": session, "repository": repository, "identity": call.identity, "algorithm": algorithm}
+        times = {"started": now, "expires": now + self._session_seconds}
+
+        def work(unit: Transaction) -> None:
+            unit.ensure_repository(repository)
+            unit.tx.execute(insert(uploads).values(**row, **times))
+
+        await self._store.write(work, durable=False)
+        return Upload(session)
+
+    async def upload_status(self, call: Call, repository: str, upload_id: str) -> Upload:
+        return Upload(upload_id, (await self._session(call, repository, upload_id)).size)
+
+    async def append(
+        self, call: Call, repository: str, upload_id: str, chunks: Chunks, *, start: int | None = None
+    ) -> Upload:
+        """A request that writes while another one of the same session still does takes over: the other one's
+        client has most likely gone. Bytes that came before an error stay; the session's status tells how many."""
+        session = await self._session(call, repository, upload_id)
+        _check_start(session, start)
+        limit = await self._room()
+        session.writer += 1
+        writer = session.writer
+        async for piece in gathered(chunks):
+            async with session.lock:
+                if session.writer != writer or self._open.get(upload_id) is not session:
+                    raise RangeInvalid("another request took this upload over; ask for its status")
+                await self._store.on_disk("an upload", session.write, piece, limit)
+        expires = self._store.clock() + self._session_seconds
+        touched = update(uploads).where(uploads.c.id == upload_id).values(expires=expires)
+        await self._store.write(lambda unit: unit.tx.execute(touched), durable=False)
+        return Upload(upload_id, session.size)
+
+    async def finish_upload(
+        self,
+        call: Call,
+        repository: str,
+        upload_id: str,
+        digest: Digest,
+        chunks: Chunks | None = None,
+        *,
+        start: int | None = None,
+    ) -> Descriptor:
+        session = await self._session(call, repository, upload_id)
+        _check_start(session, start)
+        if chunks is not None:
+            await self.append(call, repository, upload_id, chunks, start=start)
+        session.writer += 1
+        return await asyncio.shield(self._finish(repository, upload_id, session, digest))
+
+    async def cancel_upload(self, call: Call, repository: str, upload_id: str) -> None:
+        session = await self._session(call, repository, upload_id)
+        session.writer += 1
+        async with session.lock:
+            await self._drop(upload_id)
+
+    async def drop_expired_uploads(self) -> None:
+        """Ends the sessions whose time is over. Runs whenever a new one is opened."""
+        now = self._store.clock()
+        old = select(uploads.c.id).where(uploads.c.expires <= now).limit(100)
+        for session in await self._store.read(lambda tx: list(tx.execute(old).scalars())):
+            await self._drop(session)
+
+    async def _finish(self, repository: str, upload_id: str, session: Incoming, digest: Digest) -> Descriptor:
+        async with session.lock:
+            if self._open.get(upload_id) is not session:
+                raise BlobUploadUnknown("this upload session has ended")
+            try:
+                return await self._keep(repository, session, digest)
+            except DigestInvalid:
+                await self._drop(upload_id)
+                raise
+            finally:
+                if not session.path.exists():
+                    await self._drop(upload_id)
+
+    async def _keep(self, repository: str, incoming: Incoming, digest: Digest) -> Descriptor:
+        """Content first, then the index: what the index names is there, whole and durable."""
+        found = await self._store.on_disk("a blob", incoming.digest, digest.algorithm)
+        if found != digest:
+            raise DigestInvalid(f"the {incoming.size} bytes that came are {found}, not {digest}")
+        await self._store.on_disk("a blob", self._store.files.keep, incoming.path, digest)
+        await self._store.write(lambda unit: add_blob(unit, repository, digest, incoming.size))
+        return Descriptor(OCTET_STREAM, digest, incoming.size)
+
+    async def _session(self, call: Call, repository: str, upload_id: str) -> Incoming:
+        call.remaining()
+        row = self._store.reads.upload(upload_id, repository, call.identity) if _SESSION.fullmatch(upload_id) else None
+        if row is None or row.expires <= self._store.clock():
+            raise BlobUploadUnknown("this upload session is not here: it ended, or never was")
+        known = self._open.get(upload_id)
+        if known is not None:
+            return known
+        path = self._store.files.upload_path(upload_id)
+        resumed = await self._store.on_disk("an upload", _resume, path, row.algorithm)
+        if resumed is None:
+            raise BlobUploadUnknown("the bytes of this upload session are lost; start again")
+        return self._open.setdefault(upload_id, resumed)
+
+    async def _drop(self, upload_id: str) -> None:
+        self._open.pop(upload_id, None)
+        gone = delete(uploads).where(uploads.c.id == upload_id)
+        await self._store.write(lambda unit: unit.tx.execute(gone), durable=False)
+        path = self._store.files.upload_path(upload_id)
+        await self._store.on_disk("an upload", path.unlink, missing_ok=True)
+
+    async def _room(self) -> int | None:
+        """Bytes that the quota leaves, None without one. Raises InsufficientStorage when it leaves none."""
+        if self._quota is None:
+            return None
+        left = self._quota - await self._store.read(used_bytes)
+        if left <= 0:
+            raise InsufficientStorage(f"the quota of this scope, {self._quota} bytes, is used up")
+        return left
+
+
+def _check_start(session: Incoming, start: int | None) -> None:
+    if start is not None and start != session.size:
+        raise RangeInvalid(f"the next byte of this upload is {session.size}, not {start}")
+
+
+def _resume(path: Path, algorithm: str) -> Incoming | None:
+    try:
+        return Incoming.resume(path, algorithm)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,112 @@
+"""What can go wrong below the port: a data folder that cannot be opened, and disk errors put into the port's words.
+
+CannotOpen                  code, message: what, where, why, what to do
+├── DataFolderInUse         another process owns the folder
+├── DataFolderUnusable      it cannot be made, read or written
+├── DatabaseCorrupt         the index is not a healthy SQLite database
+├── DatabaseTooNew          a newer version of towpath wrote it
+└── JournalCorrupt          the journal of changes cannot be read
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from sqlalchemy.exc import DBAPIError
+
+from oci_wire.errors import InsufficientStorage, Internal, Unavailable
+
+log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (errno.EIO, errno.EROFS)
+
+
+class CannotOpen(Exception):
+    """A data folder cannot be used. ``str()`` is the whole story for a person."""
+
+    code: ClassVar[str] = "data-folder"
+
+
+class DataFolderInUse(CannotOpen):
+    code = "data-folder-in-use"
+
+
+class DataFolderUnusable(CannotOpen):
+    code = "data-folder-unusable"
+
+
+class DatabaseCorrupt(CannotOpen):
+    code = "database-corrupt"
+
+
+class DatabaseTooNew(CannotOpen):
+    code = "database-too-new"
+
+
+class JournalCorrupt(CannotOpen):
+    code = "journal-corrupt"
+
+
+class Health:
+    """Whether this data folder still takes writes. After a failed write to the disk itself nobody knows what
+    reached it, and asking again may say "done" wrongly (fsync never repeats an error): so no more writes."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+
+    def check(self) -> None:
+        """Raises Unavailable when the disk has failed."""
+        if self.failure:
+            raise Unavailable(f"this node only reads since its disk failed ({self.failure}); check the disk, restart")
+
+    def fail(self, reason: str) -> None:
+        self.failure = self.failure or reason
+        log.critical("the disk failed, this node only reads from now on: %s", reason)
+
+
+@contextmanager
+def in_port_words(health: Health, what: str) -> Iterator[None]:
+    """Turns errors of disk and database into InsufficientStorage, Unavailable or Internal."""
+    try:
+        yield
+    except OSError as error:
+        raise _of_disk(health, what, error) from error
+    except DBAPIError as error:
+        raise _of_database(health, what, error.orig or error) from error
+    except sqlite3.Error as error:
+        raise _of_database(health, what, error) from error
+
+
+def _of_disk(health: Health, what: str, error: OSError) -> Exception:
+    if error.errno in _FULL:
+        return InsufficientStorage(f"no space is left for {what}; free some on the node's disk, then send it again")
+    if error.errno in _BROKEN:
+        health.fail(f"{what}: {error.strerror}")
+        return Unavailable(f"the disk failed while writing {what}: {error.strerror}")
+    log.error("%s: %s", what, error)
+    return Internal(f"{what}: {error.strerror or 'the disk refused'}")
+
+
+def _of_database(health: Health, what: str, error: BaseException) -> Exception:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return InsufficientStorage(f"no space is left for {what}; free some on the node's disk, then send it again")
+    if name.startswith("SQLITE_IOERR"):
+        health.fail(f"{what}: {error}")
+        return Unavailable(f"the disk failed under the index: {error}")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Unavailable("the index is busy; try again", retry_after=1.0)
+    log.error("%s: %s %s", what, name, error)
+    return Internal("the index of this node is damaged" if name.startswith("SQLITE_CORRUPT") else "the index failed")
+
+
+def unusable(folder: Path, error: OSError) -> DataFolderUnusable:
+    return DataFolderUnusable(
+        f"{folder}: this data folder cannot be used: {error.strerror}; check its owner, its mode and its disk"
+    )

@@ -1,0 +1,75 @@
+"""Bytes on their way in: a file that grows, and the hash of what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oci_wire.digest import Digest, Hasher, new_hasher
+from oci_wire.errors import InsufficientStorage
+from oci_wire.registry import Chunks
+from registry_node.storage.files import PIECE, append, digest_of, pieces
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A growing file. ``size`` and ``hasher`` speak of the same bytes, all of which are in the file.
+
+    ``writer`` counts the requests that wrote to it: a newer one takes over from one whose client has gone."""
+
+    path: Path
+    algorithm: str
+    hasher: Hasher
+    size: int = 0
+    writer: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def new(cls, path: Path, algorithm: str) -> Incoming:
+        """Raises DigestInvalid for an algorithm that we do not compute."""
+        hasher = new_hasher(algorithm)
+        append(path, b"")
+        return cls(path, algorithm, hasher)
+
+    @classmethod
+    def resume(cls, path: Path, algorithm: str) -> Incoming:
+        """Reads again what an earlier process received. Raises FileNotFoundError."""
+        found = cls(path, algorithm, new_hasher(algorithm))
+        for piece in pieces(path):
+            found.hasher.update(piece)
+            found.size += len(piece)
+        return found
+
+    def write(self, content: bytes | bytearray, limit: int | None = None) -> None:
+        """Adds bytes. ``limit``: how many there may be in all. Raises InsufficientStorage, OSError: then nothing
+        was added."""
+        if limit is not None and self.size + len(content) > limit:
+            raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes for this blob, and more came")
+        append(self.path, content)
+        self.hasher.update(memoryview(content))
+        self.size += len(content)
+
+    def digest(self, algorithm: str) -> Digest:
+        """Of all bytes. Another algorithm than the announced one costs reading them again."""
+        if algorithm == self.algorithm:
+            return Digest(algorithm, self.hasher.hexdigest())
+        return digest_of(self.path, algorithm)
+
+
+async def gathered(chunks: Chunks) -> AsyncIterator[bytearray]:
+    """The same bytes in pieces that are worth a thread. What came before an error comes first, then the error."""
+    buffer = bytearray()
+    try:
+        async for chunk in chunks:
+            buffer += chunk
+            if len(buffer) >= PIECE:
+                yield buffer
+                buffer = bytearray()
+    except Exception:
+        if buffer:
+            yield buffer
+        raise
+    if buffer:
+        yield buffer

@@ -1,0 +1,115 @@
+"""The journal: every change of tags and manifests as one line of JSON, on disk before the change is acknowledged.
+
+``journal.ndjson`` follows the index: a change commits there, then its line is appended and synced here, then the
+writer gets its answer. A process killed in between leaves the journal short; the next start adds what is missing.
+A journal that is *longer* than the index means that the index was lost or restored from a backup: the start plays
+the rest back (``replay``). So with the content store, where manifests lie too, the index can always be rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from registry_node.storage.errors import JournalCorrupt
+from registry_node.storage.files import append, sync_folder
+from registry_node.storage.schema import journal
+
+_TAIL = 64 * 1024
+
+
+class Journal:
+    """The open journal of a data folder. One thread writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0  # of the last line
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Drops a last line that a power cut left torn. Raises JournalCorrupt."""
+        opened = cls(path)
+        if not path.exists():
+            path.touch(mode=0o600)
+            sync_folder(path.parent)
+        _drop_torn_line(path)
+        opened.position = _last_position(path)
+        return opened
+
+    def catch_up(self, tx: Connection) -> None:
+        """Appends the changes that the index has and the journal has not, and syncs them."""
+        missing = tx.execute(select(journal).where(journal.c.position > self.position).order_by(journal.c.position))
+        rows = [dict(row._mapping) for row in missing]
+        if not rows:
+            return
+        append(self.path, b"".join(_line(row) for row in rows))
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        self.position = int(rows[-1]["position"])
+
+    def after(self, position: int) -> Iterator[dict[str, Any]]:
+        """The lines after a position, in order. Raises JournalCorrupt."""
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                entry = _parse(self.path, number, line)
+                if entry["position"] > position:
+                    yield entry
+
+
+def last_position(tx: Connection) -> int:
+    """Of the index."""
+    return int(tx.execute(select(func.coalesce(func.max(journal.c.position), 0))).scalar_one())
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    present = {key: value for key, value in row.items() if value is not None}
+    return json.dumps(present, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+        if isinstance(entry, dict) and isinstance(entry["position"], int) and isinstance(entry["repository"], str):
+            return entry
+    except (ValueError, KeyError):
+        pass
+    raise JournalCorrupt(
+        f"{path}:{number}: this line is no entry of the journal. The index does not need it while it is whole: "
+        "keep a copy of the folder, then move the journal away and start again; the index writes it anew"
+    )
+
+
+def _drop_torn_line(path: Path) -> None:
+    """A line without its end was never acknowledged."""
+    size = path.stat().st_size
+    with path.open("rb+") as file:
+        end = size
+        while end > 0:
+            start = max(0, end - _TAIL)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
+            os.fsync(file.fileno())
+
+
+def _last_position(path: Path) -> int:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        reach = _TAIL
+        while size:
+            file.seek(max(0, size - reach))
+            lines = file.read().splitlines()
+            if len(lines) > 1 or reach >= size:
+                return int(_parse(path, 0, lines[-1])["position"])
+            reach *= 4
+    return 0

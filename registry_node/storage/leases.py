@@ -1,0 +1,108 @@
+"""Leases and holds of a repository. The fencing token is issued and checked here: a stopped engine that wakes late
+shows an old token and is refused.
+
+A token is the clock in milliseconds, or one more than the last: it grows even when the index was rebuilt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import delete, insert, select, union
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from oci_wire.errors import Conflict, Gone
+from oci_wire.extension import Hold, HoldReceipt, Lease, LeaseRenewal, LeaseRequest
+from registry_node.storage.changes import Transaction
+from registry_node.storage.schema import hold_digests, holds, leases, repo_blobs, repo_manifests
+
+
+def take(unit: Transaction, name: str, request: LeaseRequest) -> Lease:
+    """Raises Conflict when another holds it."""
+    unit.ensure_repository(name)
+    row = _row(unit, name)
+    running = row is not None and row.expires > unit.clock()
+    if running and row.holder != request.holder:
+        raise Conflict(f"{row.holder} holds {name} until {row.expires:.0f}", detail={"holder": row.holder})
+    token = max(int(unit.clock() * 1000), row.token + 1 if row is not None else 1)
+    lease = Lease(
+        id=row.id if running else uuid4().hex,
+        holder=request.holder,
+        token=token,
+        expires=unit.clock() + request.ttl,
+    )
+    _store(unit, name, lease)
+    return lease
+
+
+def renew(unit: Transaction, name: str, lease_id: str, renewal: LeaseRenewal) -> Lease:
+    """Raises Gone."""
+    row = _running(unit, name, lease_id, renewal.token)
+    lease = Lease(id=row.id, holder=row.holder, token=row.token, expires=unit.clock() + renewal.ttl)
+    _store(unit, name, lease)
+    return lease
+
+
+def release(unit: Transaction, name: str, lease_id: str, token: int) -> None:
+    """Raises Gone."""
+    row = _running(unit, name, lease_id, token)
+    _store(unit, name, Lease(id=row.id, holder=row.holder, token=row.token, expires=0))
+
+
+def check_token(unit: Transaction, name: str, lease_id: str, token: int) -> None:
+    """Raises Conflict when the lease has ended or another token was issued."""
+    try:
+        _running(unit, name, lease_id, token)
+    except Gone as error:
+        raise Conflict(error.message) from None
+
+
+def hold(unit: Transaction, name: str, owner: str, wanted: Hold) -> HoldReceipt:
+    """Replaces the owner's hold."""
+    repository = unit.ensure_repository(name)
+    drop_hold(unit, name, owner)
+    unit.tx.execute(insert(holds).values(repository=name, owner=owner, until=wanted.until, reason=wanted.reason))
+    rows = [{"repository": name, "owner": owner, "digest": each} for each in dict.fromkeys(wanted.digests)]
+    if rows:
+        unit.tx.execute(insert(hold_digests), rows)
+    known = _known(unit, repository, wanted.digests)
+    present = tuple(each for each in wanted.digests if each in known)
+    return HoldReceipt(present=present, missing=tuple(each for each in wanted.digests if each not in known))
+
+
+def drop_hold(unit: Transaction, name: str, owner: str) -> None:
+    """No error when there is none."""
+    for table in (holds, hold_digests):
+        unit.tx.execute(delete(table).where(table.c.repository == name, table.c.owner == owner))
+
+
+def _known(unit: Transaction, repository: int, digests: tuple[str, ...]) -> set[str]:
+    found: set[str] = set()
+    for at in range(0, len(digests), 500):
+        part = digests[at : at + 500]
+        statement = union(
+            *(
+                select(table.c.digest).where(table.c.repository_id == repository, table.c.digest.in_(part))
+                for table in (repo_blobs, repo_manifests)
+            )
+        )
+        found.update(unit.tx.execute(statement).scalars())
+    return found
+
+
+def _row(unit: Transaction, name: str) -> Any:
+    return unit.row(select(leases).where(leases.c.repository == name))
+
+
+def _running(unit: Transaction, name: str, lease_id: str, token: int) -> Any:
+    row = _row(unit, name)
+    if row is None or (row.id, row.token) != (lease_id, token) or row.expires <= unit.clock():
+        raise Gone(f"this lease of {name} has ended, or a newer token was issued")
+    return row
+
+
+def _store(unit: Transaction, name: str, lease: Lease) -> None:
+    values = lease.model_dump()
+    statement = upsert(leases).values(repository=name, **values)
+    unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository"], set_=values))

@@ -1,0 +1,145 @@
+"""The tables of a node's index. ``migrations/`` makes them; a test holds the two equal.
+
+A repository's ``rev`` grows with every change of its tags or manifests and is never reused: a number per tag would
+start again after a deletion and let an old compare-and-swap pass. Names compare by bytes (SQLite's BINARY).
+Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+HEAD = "0001"  # the newest migration: a database that has it needs none
+
+metadata = MetaData()
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _time(name: str) -> Column[float]:
+    return Column(name, Float, nullable=False)
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True)
+
+
+def _repository() -> Column[int]:
+    return Column("repository_id", Integer, ForeignKey("repositories.id"), primary_key=True)
+
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("rev", Integer, nullable=False),
+    _time("created"),
+)
+blobs = Table(
+    "blobs",
+    metadata,
+    _key("digest"),
+    Column("size", Integer, nullable=False),
+    _text("state"),  # present | deleting (collection)
+    _time("touched_at"),
+)
+# The right to serve a blob from a repository, or to mount it from there.
+repo_blobs = Table("repo_blobs", metadata, _repository(), _key("digest"), _time("linked_at"))
+manifests = Table(
+    "manifests",
+    metadata,
+    _key("digest"),
+    Column("body", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    _text("artifact_type"),
+    Column("subject", Text),
+    _text("annotations"),  # JSON
+    _time("touched_at"),
+)
+# The media type is the one that this repository was told: two repositories may differ about the same bytes.
+repo_manifests = Table(
+    "repo_manifests",
+    metadata,
+    _repository(),
+    _key("digest"),
+    _text("media_type"),
+    Column("subject", Text),
+    _time("pushed_at"),
+)
+manifest_blobs = Table(
+    "manifest_blobs", metadata, _key("manifest"), _key("digest"), Column("size", Integer, nullable=False)
+)
+manifest_children = Table("manifest_children", metadata, _key("manifest"), _key("digest"))
+tags = Table(
+    "tags",
+    metadata,
+    _repository(),
+    _key("name"),
+    _text("digest"),
+    Column("rev", Integer, nullable=False),
+    _time("pushed_at"),  # at its origin, when replication brought it
+)
+# Every change, in the order of commits; events and the journal file come from it.
+journal = Table(
+    "journal",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    _text("repository"),
+    Column("rev", Integer, nullable=False),
+    _text("kind"),  # tag | manifest | manifest-deleted
+    Column("tag", Text),
+    Column("old", Text),
+    Column("digest", Text),
+    Column("media_type", Text),
+    _text("actor"),
+    Column("txid", Text),
+    _time("at"),
+    Column("pushed_at", Float),
+    sqlite_autoincrement=True,
+)
+# What follows belongs to a name, not to a repository's row: it may come before the repository has any content.
+uploads = Table(
+    "uploads",
+    metadata,
+    _key("id"),
+    _text("repository"),
+    _text("identity"),
+    _text("algorithm"),
+    _time("started"),
+    _time("expires"),
+)
+leases = Table(
+    "leases",
+    metadata,
+    _key("repository"),
+    _text("id"),
+    _text("holder"),
+    Column("token", Integer, nullable=False),
+    _time("expires"),  # 0 once released; the row stays, so that the token grows
+)
+holds = Table("holds", metadata, _key("repository"), _key("owner"), _time("until"), _text("reason"))
+hold_digests = Table("hold_digests", metadata, _key("repository"), _key("owner"), _key("digest"))
+transactions = Table(
+    "transactions",
+    metadata,
+    _key("repository"),
+    _key("txid"),
+    _text("state"),  # landed | aborted
+    _text("fingerprint"),  # of what it asks for
+    Column("receipt", Text),  # JSON, when landed
+    _time("at"),
+)
+trash = Table("trash", metadata, _key("repository"), _key("tag"), _key("digest"), _time("until"))
+
+Index("ix_repo_blobs_digest", repo_blobs.c.digest)
+Index("ix_repo_manifests_digest", repo_manifests.c.digest)
+Index("ix_repo_manifests_subject", repo_manifests.c.repository_id, repo_manifests.c.subject)
+Index("ix_manifest_blobs_digest", manifest_blobs.c.digest)
+Index("ix_manifest_children_digest", manifest_children.c.digest)
+Index("ix_tags_digest", tags.c.repository_id, tags.c.digest)
+Index("ix_journal_repository", journal.c.repository, journal.c.rev)
+Index("ix_uploads_expires", uploads.c.expires)
+Index("ix_hold_digests_digest", hold_digests.c.repository, hold_digests.c.digest)

@@ -1,0 +1,159 @@
+"""One open data folder: content, index, journal, the lock that keeps other processes out, and the threads.
+
+    <data>/lock              flock: one process owns the folder
+    <data>/index.db          metadata.py
+    <data>/journal.ndjson    journal.py
+    <data>/blobs, uploads, temp    files.py
+
+Writing transactions run on one thread, in the order in which they were asked; questions to the index on two more;
+bytes on a few others, so that a slow upload never stands before a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+
+from registry_node.storage.changes import Transaction
+from registry_node.storage.errors import DataFolderInUse, Health, in_port_words, unusable
+from registry_node.storage.files import BlobFiles
+from registry_node.storage.journal import Journal, last_position
+from registry_node.storage.metadata import Metadata
+from registry_node.storage.reads import Reads
+from registry_node.storage.replay import replay
+from registry_node.storage.rules import Rule
+
+T = TypeVar("T")
+P = ParamSpec("P")
+INDEX = "index.db"
+BYTE_THREADS = 8
+
+
+class Store:
+    """What ``LocalRegistry`` stands on. ``open`` and ``close`` block; the rest belongs to one event loop."""
+
+    def __init__(self, folder: Path, lock: int, rules: tuple[Rule, ...], clock: Callable[[], float]) -> None:
+        self.folder = folder
+        self.files = BlobFiles(folder)
+        self.clock = clock
+        self.health = Health()
+        self._lock = lock
+        self._rules = rules
+        self._changed = asyncio.Event()
+        self._writer = ThreadPoolExecutor(1, "towpath-write")
+        self._reader = ThreadPoolExecutor(2, "towpath-read")
+        self._bytes = ThreadPoolExecutor(BYTE_THREADS, "towpath-bytes")
+
+    @classmethod
+    def open(cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time) -> Store:
+        """Raises CannotOpen: DataFolderInUse, DataFolderUnusable, DatabaseCorrupt, DatabaseTooNew, JournalCorrupt."""
+        lock = _own(folder)
+        store = cls(folder, lock, rules, clock)
+        try:
+            store.files.prepare()
+            store.metadata = Metadata.open(folder / INDEX)
+            store.journal = Journal.open(folder / "journal.ndjson")
+            store._agree()
+            store.reads = Reads(folder / INDEX)
+        except BaseException as error:
+            store._end_threads()
+            os.close(lock)
+            if isinstance(error, OSError):
+                raise unusable(folder, error) from error
+            raise
+        return store
+
+    metadata: Metadata
+    journal: Journal
+    reads: Reads
+
+    def close(self) -> None:
+        """Waits for what is being written, then gives the folder back."""
+        self._end_threads()
+        self.reads.close()
+        self.metadata.close()
+        os.close(self._lock)
+
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        """Runs ``work`` in a writing transaction: all of it is on disk (also the journal) when this returns.
+
+        A cancelled caller does not stop it. Raises Unavailable, InsufficientStorage, Internal, and what ``work``
+        raises: then nothing has changed."""
+        self.health.check()
+        loop = asyncio.get_running_loop()
+        result, news = await loop.run_in_executor(self._writer, self._commit, work, durable)
+        if news:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Runs ``work`` on one consistent view of the index."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._view, work)
+
+    async def on_disk(self, what: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs blocking work on files in a thread of its own. ``what`` names it in errors."""
+
+        def run() -> T:
+            with in_port_words(self.health, what):
+                return work(*args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._bytes, run)
+
+    def next_change(self) -> asyncio.Event:
+        """Set at the next change. Take it before looking, so that none is missed."""
+        return self._changed
+
+    def _commit(self, work: Callable[[Transaction], T], durable: bool) -> tuple[T, int]:
+        with in_port_words(self.health, "the index"):
+            with self.metadata.writing(durable=durable) as tx:
+                unit = Transaction(tx, self._rules, self.clock)
+                result = work(unit)
+            if unit.news:
+                with self.metadata.reading() as tx:
+                    self.journal.catch_up(tx)
+            return result, unit.news
+
+    def _view(self, work: Callable[[Connection], T]) -> T:
+        with in_port_words(self.health, "the index"), self.metadata.reading() as tx:
+            return work(tx)
+
+    def _agree(self) -> None:
+        """Index and journal tell the same story: whichever is short learns from the other."""
+        with self.metadata.writing() as tx:
+            known = last_position(tx)
+            if self.journal.position > known:
+                replay(Transaction(tx, (), self.clock), self.files, self.journal.after(known))
+        with self.metadata.reading() as tx:
+            self.journal.catch_up(tx)
+
+    def _end_threads(self) -> None:
+        for pool in (self._bytes, self._reader, self._writer):
+            pool.shutdown(wait=True)
+
+
+def _own(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(folder, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise DataFolderInUse(
+            f"{folder}: another node runs on this data folder (process {owner}); stop it, or give this node its own"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
