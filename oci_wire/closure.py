@@ -13,7 +13,7 @@ What is missing or unreadable is a link with a ``problem``; only errors that are
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -118,7 +118,9 @@ async def _hash_problem(source: Source, call: Call, repository: str, link: Link)
         stream = await source.open_blob(call, repository, digest)
         async for _ in verified(stream.chunks, digest, link.descriptor.size):
             pass
-    except (*_ABSENT, DigestInvalid, SizeInvalid) as error:
+    except _ABSENT:
+        return "missing"
+    except (DigestInvalid, SizeInvalid) as error:
         return error.message
     return ""
 
@@ -167,12 +169,14 @@ class _Walk:
         expected = link.descriptor
         try:
             manifest = await self.source.get_manifest(self.call, self.repository, str(expected.digest))
-        except (*_ABSENT, ManifestInvalid, DigestInvalid) as error:
-            return Link(link.kind, expected, link.parent, link.tag, None, error.message)
+        except _ABSENT:
+            return replace(link, problem="missing")
+        except (ManifestInvalid, DigestInvalid) as error:
+            return replace(link, problem=error.message)
         if expected.size not in (0, manifest.size):
             problem = f"its parent says {expected.size} bytes, it has {manifest.size}"
-            return Link(link.kind, expected, link.parent, link.tag, manifest, problem)
-        return Link(link.kind, manifest.descriptor, link.parent, link.tag, manifest)
+            return replace(link, manifest=manifest, problem=problem)
+        return replace(link, descriptor=manifest.descriptor, manifest=manifest)
 
     async def _needed(self, manifest: Manifest, depth: int) -> AsyncIterator[Link]:
         for blob in manifest.blobs:
@@ -190,13 +194,13 @@ class _Walk:
         if not self._first(link, depth):
             return
         problem = await self._blob_problem(link.descriptor) if self.stat_blobs else ""
-        yield Link(link.kind, link.descriptor, link.parent, problem=problem)
+        yield replace(link, problem=problem)
 
     async def _blob_problem(self, expected: Descriptor) -> str:
         try:
             found = await self.source.stat_blob(self.call, self.repository, expected.digest)
-        except _ABSENT as error:
-            return error.message
+        except _ABSENT:
+            return "missing"
         return "" if found.size == expected.size else f"it has {found.size} bytes, not {expected.size}"
 
     async def _evidence(self, subject: Digest, depth: int) -> AsyncIterator[Link]:

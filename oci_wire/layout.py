@@ -33,13 +33,14 @@ from oci_wire.errors import (
 from oci_wire.manifest import OCI_INDEX, Manifest
 from oci_wire.reference import check_tag
 from oci_wire.registry import BlobStream, ByteRange, Call, Chunks, Page, Upload
+from oci_wire.unextended import Unextended
 
 REF_NAME = "org.opencontainers.image.ref.name"
 VERSION = {"imageLayoutVersion": "1.0.0"}
 _CHUNK = 256 * 1024  # bytes
 
 
-class LayoutFolder:
+class LayoutFolder(Unextended):
     """The ``Registry`` port over one folder. Opening a missing folder makes it when ``create`` is set."""
 
     def __init__(self, root: Path, *, create: bool = False) -> None:

@@ -1,0 +1,135 @@
+"""A blob on its way here: it goes on where it was cut, and proves itself before it ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+import httpx
+
+from oci_wire.client.transport import Ask, Transport, faults, raw
+from oci_wire.descriptor import OCTET_STREAM, Descriptor
+from oci_wire.digest import Digest
+from oci_wire.errors import RangeInvalid, Unavailable, Unreachable, Unsupported
+from oci_wire.registry import BlobStream, ByteRange, Call, Chunks
+from oci_wire.streams import Owned
+from oci_wire.verify import verified
+
+MAX_CUTS = 5  # in a row, without progress between them
+PROGRESS = 1024 * 1024  # bytes after which the cuts are counted anew
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An open response: its first byte in the blob (that is 0 when the server ignores ranges), and the blob's size."""
+
+    response: httpx.Response
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """``ask`` is the request for the whole of it."""
+
+    transport: Transport
+    call: Call
+    ask: Ask
+    digest: Digest
+
+    async def open(self, span: ByteRange | None) -> BlobStream:
+        """Raises BlobUnknown, RangeInvalid, and whatever the transport raises."""
+        wanted = span or ByteRange()
+        part = await self._part(_range_header(wanted))
+        try:
+            start, stop = wanted.within(part.size)
+            if part.start not in (0, start):
+                raise Unavailable(f"{self.transport.home} sent the bytes from {part.start} on, not from {start}")
+        except BaseException:
+            await part.response.aclose()
+            raise
+        chunks: Chunks = self._bytes(part, start, stop)
+        if (start, stop) == (0, part.size):
+            chunks = verified(chunks, self.digest, part.size)
+        owned = Owned(chunks, part.response.aclose)
+        return BlobStream(Descriptor(OCTET_STREAM, self.digest, part.size), start, stop, owned)
+
+    async def _part(self, range_header: str) -> _Part:
+        headers = {**self.ask.headers, "Range": range_header} if range_header else self.ask.headers
+        ask = replace(self.ask, headers=headers)
+        response = await self.transport.retry(lambda: self.transport.open(self.call, ask))
+        try:
+            return _read_head(response)
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _bytes(self, part: _Part, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The bytes from start to stop, over as many responses as it takes."""
+        at, cuts, last_cut = start, 0, start
+        while True:
+            try:
+                async with aclosing(self._from(part, at, stop)) as chunks:
+                    async for chunk in chunks:
+                        at += len(chunk)
+                        yield chunk
+                if at >= stop:
+                    return
+                raise Unreachable(f"{self.transport.home} ended {self.digest} after {at} of {stop} bytes")
+            except Unreachable:
+                cuts = 1 if at - last_cut >= PROGRESS else cuts + 1
+                last_cut = at
+                if cuts > MAX_CUTS:
+                    raise
+            part = await self._again(part.size, at)
+
+    async def _from(self, part: _Part, at: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """What this response has of the bytes from ``at`` to ``stop``; it is closed in the end."""
+        skip, left = at - part.start, stop - at
+        try:
+            with faults(self.transport.home):
+                async for received in raw(part.response):
+                    self.call.remaining()
+                    chunk = received[skip : skip + left]
+                    skip = max(0, skip - len(received))
+                    left -= len(chunk)
+                    if chunk:
+                        yield chunk
+                    if left <= 0:
+                        return
+        finally:
+            await part.response.aclose()
+
+    async def _again(self, size: int, at: int) -> _Part:
+        part = await self._part(f"bytes={at}-")
+        if part.size != size or part.start not in (0, at):
+            await part.response.aclose()
+            raise Unavailable(f"{self.transport.home} went on with {self.digest} at another place or size")
+        return part
+
+
+def _range_header(span: ByteRange) -> str:
+    if span.start < 0:
+        return f"bytes={span.start}"
+    if span.stop is not None and span.stop <= span.start:
+        raise RangeInvalid(f"bytes {span.start} to {span.stop} run backwards")
+    if span.stop is not None:
+        return f"bytes={span.start}-{span.stop - 1}"
+    return f"bytes={span.start}-" if span.start else ""
+
+
+def _read_head(response: httpx.Response) -> _Part:
+    if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise Unsupported("the registry compresses blobs, although asked not to")
+    if response.status_code == 206:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        if found is None:
+            raise Unavailable("the registry sent a part of a blob without saying which")
+        return _Part(response, int(found[1]), int(found[3]))
+    length = response.headers.get("content-length", "")
+    if not length.isdigit():
+        raise Unavailable("the registry sent a blob without its length")
+    return _Part(response, 0, int(length))

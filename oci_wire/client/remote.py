@@ -1,0 +1,68 @@
+"""``RemoteRegistry``: the port and the extension over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from oci_wire.client.attempts import Retry, once_only
+from oci_wire.client.credentials import Credentials, Origin
+from oci_wire.client.deletes import Deletes
+from oci_wire.client.remote_extension import RemoteExtension
+from oci_wire.client.transport import Transport
+from oci_wire.client.where import Where
+
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
+
+
+class RemoteRegistry(Deletes, RemoteExtension):
+    """A registry at ``url`` (``http://127.0.0.1:5001``, ``https://host/base``).
+
+    ``namespace`` stands in front of every repository's name; ``realms`` are the hosts of token services that may be
+    given the credentials beside the registry's own; ``retry`` decides on second attempts (none by default);
+    ``chunk_size`` is how many bytes are sent, and kept for a second attempt, at a time. A ``client`` that is given
+    stays the caller's to close."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: Credentials | None = None,
+        namespace: str = "",
+        realms: Iterable[str] = (),
+        retry: Retry = once_only,
+        client: httpx.AsyncClient | None = None,
+        chunk_size: int = 8 * 1024 * 1024,
+    ) -> None:
+        self._owned = httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS) if client is None else None
+        http = client or self._owned
+        assert http is not None
+        self._transport = Transport(http, url, credentials or Credentials(), frozenset(realms), retry)
+        self._where = Where(namespace)
+        self._chunk_size = chunk_size
+        self._has_referrers: bool | None = None
+        self.url = url
+
+    @property
+    def origin(self) -> Origin:
+        """Places of one origin can mount each other's blobs."""
+        return self._transport.home
+
+    def __repr__(self) -> str:
+        return f"RemoteRegistry({self.url!r})"
+
+    async def aclose(self) -> None:
+        if self._owned is not None:
+            await self._owned.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
