@@ -1,0 +1,318 @@
+"""The promotion engine: one request in, one outcome out; killed at any point, the same request goes on from there.
+
+    find the edge -> may they ask -> pin (resolve once) -> one live row for one request -> the steps of ``steps.py``
+
+A dry run is the same way, stopping after the gates and writing nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from identity.grants import Principal
+from oci_wire.errors import Denied, InsufficientStorage, ManifestUnknown, RegistryError, TagImmutable, Unauthorized
+from oci_wire.registry import Call
+from promotions import freezes, plan, steps
+from promotions.check import TargetIncomplete
+from promotions.commit import TagConflict
+from promotions.gates import Answer, Question, Verdict, ask
+from promotions.keys import KeyInvalid
+from promotions.ledger import Ledger, LedgerBroken
+from promotions.outcome import Ending, Outcome, Refused, Request
+from promotions.progress import Entered, Watch, unwatched
+from promotions.retry import RetryPolicy
+from promotions.states import UNCOMMITTED, State
+from promotions.steps import ACTOR, CannotAttest, Run
+from promotions.store import PromotionRow, Store, new_id, request_key
+from promotions.transfer import SourceIncomplete, current
+from topology.model import Promotion, Topology
+
+_AGAIN = "run the same command again: it goes on from here"
+
+
+@dataclass(slots=True)
+class Engine:
+    """``ledgers`` is the folder of the scopes' ledgers; ``patience`` how long a promotion may wait, in seconds."""
+
+    topology: Topology
+    registries: plan.Registries
+    store: Store
+    ledgers: Path
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    now: Callable[[], float] = time.time
+    patience: float = 7 * 24 * 3600.0
+
+    async def promote(
+        self, request: Request, who: Principal, *, dry_run: bool = False, watch: Watch = unwatched
+    ) -> Outcome:
+        """Promotes, or says why not. Raises nothing that a request can cause; errors of registries are outcomes."""
+        call = Call(ACTOR)
+        known: dict[str, Any] = {"repository": request.repository, "source": request.source, "target": request.target}
+        try:
+            edge = plan.find_edge(self.topology, request)
+            known |= {"edge": edge.id, "source": edge.source, "target": edge.target}
+            plan.check_allowed(edge, who, request.repository)
+            pinned = await self.retry(
+                lambda: plan.make(self.topology, self.registries, edge, request, call=call, now=self.now())
+            )
+            if dry_run:
+                return await self._dry_run(pinned, call)
+            return await self._promote(pinned, request, who, call, watch)
+        except Refused as refusal:
+            outcome = refusal.outcome(**known)
+            return outcome if dry_run else self._refused(outcome, request, who)
+        except RegistryError as error:
+            return _of_error(error, known)
+
+    async def abort(self, promotion: str, who: Principal) -> Outcome:
+        """Stops a promotion whose tags have not changed. Raises LookupError when there is none of this id."""
+        async with self.store.claimed(promotion):
+            row = await self.store.get(promotion)
+            if row is None:
+                raise LookupError(f"no promotion {promotion}")
+            if row.state in UNCOMMITTED or row.state is State.ERRORED:
+                changes = {"code": "ABORTED", "reasons": [f"aborted by {who.name or 'somebody'}"]}
+                row = await self.store.enter(row, State.ABORTED, **changes)
+            return self._outcome(row, self.topology.edge(row.edge))
+
+    async def _promote(self, pinned: plan.Plan, request: Request, who: Principal, call: Call, watch: Watch) -> Outcome:
+        key = request_key(pinned.edge.id, request.repository, pinned.digest, pinned.tags, request.intent)
+        done = await self.store.settled(key)
+        if done is not None and await self._still_shows(pinned, done, call):
+            return self._outcome(done, pinned.edge, Ending.NOTHING_TO_DO)
+        row = await self.store.request(self._row(key, pinned, request, who))
+        watch(Entered(row.id, row.state))
+        await self._settle_older(row, pinned, call)
+        async with self.store.claimed(row.id):
+            fresh = await self.store.get(row.id)
+            assert fresh is not None
+            return await self._run(self._run_of(fresh, pinned, call, watch))
+
+    def _row(self, key: str, pinned: plan.Plan, request: Request, who: Principal) -> PromotionRow:
+        now = self.now()
+        return PromotionRow(
+            id=new_id(),
+            request_key=key,
+            edge=pinned.edge.id,
+            repository=request.repository,
+            reference=request.reference,
+            digest=pinned.digest,
+            tags=list(pinned.tags),
+            intent=request.intent,
+            requester=who.name,
+            how=who.how,
+            asked_at=now,
+            state=State.REQUESTED,
+            state_at=now,
+        )
+
+    def _run_of(self, row: PromotionRow, pinned: plan.Plan, call: Call, watch: Watch) -> Run:
+        ledger = Ledger.of_scope(self.ledgers, pinned.edge.target)
+        return Run(self.topology, self.store, ledger, self.retry, pinned, row, self.now, call, watch, self.patience)
+
+    async def _still_shows(self, pinned: plan.Plan, done: PromotionRow, call: Call) -> bool:
+        """Whether the target has what the settled promotion brought: every tag, and the closure where it can say."""
+        target = pinned.target
+        for tag in done.tags:
+            if await current(target, call, tag) != done.digest:
+                return False
+        if await target.registry.features(call) is None:
+            return True
+        return (await target.registry.closure(call, target.repository, pinned.manifest.digest)).complete
+
+    async def _settle_older(self, row: PromotionRow, pinned: plan.Plan, call: Call) -> None:
+        """Older live promotions of the same tags: given up when the target is untouched, else finished first.
+
+        Only younger ones wait for older ones, so nobody waits in a circle."""
+        for older in await self.store.live(edge=row.edge, repository=row.repository):
+            if older.id < row.id and set(older.tags) & set(row.tags):
+                async with self.store.claimed(older.id):
+                    await self._give_up(older.id, row, pinned, call)
+
+    async def _give_up(self, promotion: str, by: PromotionRow, pinned: plan.Plan, call: Call) -> None:
+        older = await self.store.get(promotion)
+        if older is None or older.state.ended:
+            return
+        state = older.resume if older.state is State.ERRORED and older.resume else older.state
+        run = self._run_of(older, pinned, call, unwatched)
+        receipt = older.receipt or (await run.committer.landed(older.id) if state is State.CHECKED else None)
+        if state in UNCOMMITTED and receipt is None:
+            changes = {"code": "SUPERSEDED", "reasons": [f"{by.id} asks for {by.digest} under the same tags"]}
+            await self.store.enter(older, State.SUPERSEDED, **changes)
+        else:
+            await self._finish(older, pinned, call, receipt)
+
+    async def _finish(self, row: PromotionRow, pinned: plan.Plan, call: Call, receipt: dict[str, Any] | None) -> None:
+        """Its tags have changed: only the record is missing."""
+        if row.state is State.ERRORED:
+            row = await self.store.enter(row, row.resume or State.CHECKED)
+        if row.state is State.CHECKED:
+            row = await self.store.enter(row, State.COMMITTED, receipt=receipt)
+        run = self._run_of(row, pinned, call, unwatched)
+        await steps.settle(run)
+        await self.store.enter(row, State.SETTLED)
+
+    async def _run(self, run: Run) -> Outcome:
+        """The steps one after the other, until the row has ended or must wait."""
+        joined = run.row.state.ended
+        if run.row.state is State.ERRORED:
+            run.row = await self.store.enter(run.row, run.row.resume or State.GATING, code=None, reasons=None)
+        while not run.row.state.ended:
+            arrival = await self._step(run)
+            if arrival.state is run.row.state:
+                run.row = await self.store.keep(run.row, **arrival.changes)
+            else:
+                run.row = await self.store.enter(run.row, arrival.state, **arrival.changes)
+                run.watch(Entered(run.row.id, run.row.state))
+            if arrival.stop:
+                break
+        outcome = self._outcome(run.row, run.pinned.edge, Ending.NOTHING_TO_DO if joined else None)
+        self._record_end(outcome, run)
+        return outcome
+
+    async def _step(self, run: Run) -> steps.Arrival:
+        try:
+            return await steps.STEPS[run.row.state](run)
+        except (RegistryError, TagConflict, SourceIncomplete, TargetIncomplete, CannotAttest, KeyInvalid) as error:
+            return _failure(run, error)
+        except (LedgerBroken, OSError) as error:
+            return _errored(run, "LEDGER" if isinstance(error, LedgerBroken) else "DISK", str(error))
+
+    async def _dry_run(self, pinned: plan.Plan, call: Call) -> Outcome:
+        expected = await plan.expectations(pinned.target, call, pinned.tags)
+        conflicts = plan.immutable_conflicts(self.topology, pinned.target, expected, pinned.digest)
+        question = [
+            Question(name, self.topology, pinned.source, pinned.manifest.digest, call) for name in pinned.edge.gates
+        ]
+        verdicts = tuple([await ask(each) for each in question])
+        held = freezes.holding(self.topology, pinned.edge.id, self.now())
+        return _planned(pinned, expected, conflicts, verdicts, held)
+
+    def _outcome(self, row: PromotionRow, edge: Promotion | None, ending: Ending | None = None) -> Outcome:
+        natural = _ENDINGS.get(row.state, Ending.ERRORED)
+        if natural is Ending.FAILED and row.code == "CONFLICT":
+            natural = Ending.CONFLICT
+        if natural is Ending.FAILED and row.code == "INTEGRITY":
+            natural = Ending.INTEGRITY
+        return Outcome(
+            ending if ending and natural is Ending.DONE else natural,
+            row.code or "OK",
+            row.state,
+            row.id,
+            row.edge,
+            edge.source if edge else "",
+            edge.target if edge else "",
+            row.repository,
+            row.digest,
+            tuple(row.tags),
+            tuple(Verdict.from_json(each) for each in row.verdicts or []),
+            tuple(row.reasons or ()),
+            row.remedy or "",
+            row.receipt or {},
+        )
+
+    def _record_end(self, outcome: Outcome, run: Run) -> None:
+        """Refusals and failures are in the ledger too."""
+        if outcome.ending in (Ending.REFUSED, Ending.CONFLICT, Ending.FAILED, Ending.INTEGRITY):
+            body = steps.ledger_body(run) | {"code": outcome.code, "reasons": list(outcome.reasons)}
+            run.ledger.append("refusal", f"{run.row.id}:{outcome.code}", body)
+
+    def _refused(self, outcome: Outcome, request: Request, who: Principal) -> Outcome:
+        if outcome.target in self.topology.scopes:
+            body = {
+                "edge": outcome.edge,
+                "source": {"scope": outcome.source},
+                "target": {"scope": outcome.target},
+                "repository": request.repository,
+                "reference": request.reference,
+                "requester": who.name,
+                "how": who.how,
+                "code": outcome.code,
+                "reasons": list(outcome.reasons),
+            }
+            Ledger.of_scope(self.ledgers, outcome.target).append("refusal", new_id(), body)
+        return outcome
+
+
+_ENDINGS = {
+    State.SETTLED: Ending.DONE,
+    State.REJECTED: Ending.REFUSED,
+    State.WAITING: Ending.WAITING,
+    State.FAILED: Ending.FAILED,
+    State.ABORTED: Ending.FAILED,
+    State.SUPERSEDED: Ending.CONFLICT,
+    State.EXPIRED: Ending.FAILED,
+}
+
+
+def _planned(
+    pinned: plan.Plan,
+    expected: dict[str, str | None],
+    conflicts: list[str],
+    verdicts: tuple[Verdict, ...],
+    held: tuple[str, ...],
+) -> Outcome:
+    refused = [each for each in verdicts if each.answer is Answer.REFUSE]
+    waits = [why for each in verdicts if each.answer is Answer.HOLD for why in each.reasons] + list(held)
+    ending, code, reasons = Ending.PLANNED, "OK", []
+    if conflicts:
+        ending, code, reasons = Ending.CONFLICT, "CONFLICT", conflicts
+    elif refused:
+        reasons = [f"gate {each.gate}: {why}" for each in refused for why in each.reasons]
+        ending, code = Ending.REFUSED, "GATE_REFUSED"
+    elif waits:
+        ending, code, reasons = Ending.WAITING, "WAITING", waits
+    return Outcome(
+        ending,
+        code,
+        edge=pinned.edge.id,
+        source=pinned.edge.source,
+        target=pinned.edge.target,
+        repository=pinned.source.name,
+        digest=pinned.digest,
+        tags=pinned.tags,
+        verdicts=verdicts,
+        reasons=tuple(reasons),
+        remedy="; ".join(each.remedy for each in refused if each.remedy),
+        would_change=expected,
+    )
+
+
+# What an error of a step means: its code, and what the person can do.
+_TERMINAL: tuple[tuple[type[Exception], str, str], ...] = (
+    (TagConflict, "CONFLICT", "someone else changed the tag; look at it, then ask again"),
+    (TagImmutable, "CONFLICT", "an immutable tag never moves: promote under another tag"),
+    (SourceIncomplete, "SOURCE_INCOMPLETE", "push the image to the source again, then ask again"),
+    (TargetIncomplete, "INTEGRITY", "the tags are untouched; check the target (towpath fsck), then ask again"),
+    (CannotAttest, "CANNOT_ATTEST", "give the trust entry of attestWith a privateKey"),
+    (KeyInvalid, "CANNOT_ATTEST", "correct the private key of attestWith"),
+    (Unauthorized, "UNAUTHORIZED", "the engine's own credentials are refused there: towpath up renders them anew"),
+    (Denied, "DENIED", "the engine needs a grant there"),
+    (InsufficientStorage, "NO_SPACE", "raise the quota or free space, then ask again"),
+    (ManifestUnknown, "TARGET_LOST", "the target lost a manifest before its tags changed; ask again"),
+)
+
+
+def _failure(run: Run, error: Exception) -> steps.Arrival:
+    if isinstance(error, RegistryError) and error.transient:
+        return _errored(run, error.code, error.message)
+    found = next(((code, remedy) for kind, code, remedy in _TERMINAL if isinstance(error, kind)), None)
+    code, remedy = found or (getattr(error, "code", "FAILED"), "correct what the message names, then ask again")
+    if run.row.state is State.COMMITTED:
+        return _errored(run, code, str(error))
+    return steps.Arrival(State.FAILED, {"code": code, "reasons": [str(error)], "remedy": remedy})
+
+
+def _errored(run: Run, code: str, reason: str) -> steps.Arrival:
+    changes = {"resume": run.row.state, "code": code, "reasons": [reason], "remedy": _AGAIN}
+    return steps.Arrival(State.ERRORED, changes, stop=True)
+
+
+def _of_error(error: RegistryError, known: dict[str, Any]) -> Outcome:
+    """An error before there was a row."""
+    ending = Ending.ERRORED if error.transient else Ending.FAILED
+    return Outcome(ending, error.code, reasons=(error.message,), remedy=_AGAIN if error.transient else "", **known)

@@ -1,0 +1,1 @@
+"""alembic's history of the engine's database."""
