@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from registry_node import settings
 from sites.hosts import HostError, HostErrors
 from topology.model import Topology, User
-from topology.secrets import SecretMissing, read
+from topology.secrets import SecretUnreadable, read
 
 ENGINE = "towpath-engine"  # the robot that promotes and replicates
 _BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
@@ -45,7 +45,7 @@ def _known(name: str, user: User, topology: Topology) -> settings.User:
     assert reference is not None
     try:
         secret = read(reference, topology.base).strip()
-    except SecretMissing as error:
+    except SecretUnreadable as error:
         raise _refusal(name, "secret-missing", f"the secret of {name} is missing", str(error)) from None
     groups = tuple(group for group, declared in topology.groups.items() if name in declared.users)
     if user.password is not None:

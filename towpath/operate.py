@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from sites.addresses import Address, loopback_addresses
-from sites.hosts import NodeFacts, NodeState
+from sites.hosts import NodeFacts, NodeState, Start, Stop
 from sites.loopback import LoopbackHosts
 from sites.plan import bring_down, bring_up
 from towpath import controller
@@ -55,6 +55,8 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
 
         for path in create_missing(topology):
             out.talk(f"made {path}")
+    for finding in workspace.check_secrets():
+        out.talk(f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}")
     people, addresses = users_of(topology), loopback_addresses(topology)
     state.claim(topology.metadata.name, workspace.file)
     _say_what_is_left_out(workspace, out)
@@ -67,8 +69,14 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
     with state.locked():
         out.talk(f"starting {len(desired)} nodes of {topology.metadata.name} in {state.root}")
         state.write_addresses({name: address.url for name, address in addresses.items()})
-        await hosts.apply(bring_up(desired, await hosts.facts()))
-        await controller.start(workspace)
+        operations = bring_up(desired, await hosts.facts())
+        await hosts.apply(operations)
+        try:
+            await controller.start(workspace)
+        except BaseException:  # nothing half started stays behind
+            await controller.stop(workspace)
+            await hosts.apply([Stop(each.node) for each in operations if isinstance(each, Start)])
+            raise
 
 
 def _say_what_is_left_out(workspace: Workspace, out: Output) -> None:
@@ -162,7 +170,7 @@ async def _until_told(workspace: Workspace, out: Output) -> Exit:
     told: set[str] = set()
     with sigterm_cancels() as terminated:
         try:
-            while await _some_run(workspace, out, told):
+            while await _some_run(workspace, out, told):  # noqa: ASYNC110 - other processes are watched
                 await asyncio.sleep(2)
             out.talk("all nodes were stopped from elsewhere")
             return Exit.DONE

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from cyclopts.exceptions import CycloptsError
 
 from oci_wire import errors
+from sites.hosts import HostError, HostErrors
 from towpath.exits import Exit
 from towpath.output import report
 from towpath.problem import Problem
@@ -19,29 +21,28 @@ def guarded(work: Callable[[], Exit], *, as_json: bool) -> Exit:
     """Runs the work; whatever it raises becomes a printed Problem and its exit status."""
     try:
         return work()
-    except Problem as problem:
-        return _told(problem, as_json)
-    except CycloptsError as error:
-        usage = Problem("usage", _sentence(error), next="add --help to see what it takes", exit=Exit.USAGE)
-        return _told(usage, as_json)
-    except KeyboardInterrupt:
-        return _told(INTERRUPTED, as_json)
     except BrokenPipeError:
         # The reader of stdout left (`| head`): nothing more can be said there, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
         if os.environ.get("TOWPATH_DEBUG"):
             traceback.print_exc()
-        return _told(problem_of(error), as_json)
+        told = [problem_of(each) for each in _each(error)]
+        for problem in told:
+            report(problem, as_json=as_json)
+        return told[0].exit
 
 
-def problem_of(error: Exception) -> Problem:
+def _each(error: BaseException) -> Sequence[BaseException]:
+    return error.errors if isinstance(error, HostErrors) else (error,)
+
+
+def problem_of(error: BaseException) -> Problem:
     """The Problem that an error of a room means."""
-    if isinstance(error, errors.RegistryError):
-        return of_registry(error)
-    if isinstance(error, OSError):
-        return Problem("system", str(error), next="see the system's error above; nothing else was attempted")
+    for kind in type(error).__mro__:
+        if kind in _TRANSLATORS:
+            return _TRANSLATORS[kind](error)
     return Problem(
         "bug",
         f"{type(error).__name__}: {error}",
@@ -50,6 +51,27 @@ def problem_of(error: Exception) -> Problem:
     )
 
 
+def _of_host(error: HostError) -> Problem:
+    return Problem(error.code, error.what, error.where, error.why, error.next, HOST_EXITS.get(error.code, Exit.FAILED))
+
+
+def _of_usage(error: CycloptsError) -> Problem:
+    return Problem("usage", " ".join(str(error).split()), next="add --help to see what it takes", exit=Exit.USAGE)
+
+
+def _of_system(error: OSError) -> Problem:
+    return Problem("system", str(error), next="see the system's error above; nothing else was attempted")
+
+
+HOST_EXITS = {  # wrong input; the other host errors are failures
+    "state-of-another-topology": Exit.USAGE,
+    "not-a-state-folder": Exit.USAGE,
+    "name-taken": Exit.USAGE,
+    "not-a-bcrypt-hash": Exit.USAGE,
+    "token-too-short": Exit.USAGE,
+    "secret-missing": Exit.USAGE,
+    "state-busy": Exit.CONFLICT,
+}
 INTERRUPTED = Problem(
     "interrupted", "interrupted", next="run the same command again: it goes on from here", exit=Exit.INTERRUPTED
 )
@@ -89,10 +111,11 @@ def of_registry(error: errors.RegistryError, where: str = "") -> Problem:
     )
 
 
-def _told(problem: Problem, as_json: bool) -> Exit:
-    report(problem, as_json=as_json)
-    return problem.exit
-
-
-def _sentence(error: CycloptsError) -> str:
-    return " ".join(str(error).split())
+_TRANSLATORS: dict[type[BaseException], Callable[[Any], Problem]] = {
+    Problem: lambda error: error,
+    KeyboardInterrupt: lambda _: INTERRUPTED,
+    CycloptsError: _of_usage,
+    errors.RegistryError: of_registry,
+    HostError: _of_host,
+    OSError: _of_system,
+}

@@ -19,8 +19,8 @@ def serve(
 ) -> Exit:
     """Run one registry node in the foreground until it is told to stop (SIGTERM drains)."""
     del options
-    from registry_node import server
     from registry_node import settings as node_settings
+    from registry_node.server import run
 
     try:
         loaded = node_settings.load(settings)
@@ -28,5 +28,5 @@ def serve(
         raise Problem(
             "settings-invalid", str(error), next="correct the file, or let `towpath up` render it", exit=Exit.USAGE
         ) from None
-    server.run(loaded)
+    run(loaded)
     return Exit.DONE

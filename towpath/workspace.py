@@ -16,6 +16,7 @@ from towpath.problem import Problem
 
 if TYPE_CHECKING:
     from topology.findings import Finding
+    from topology.load import Loaded
     from topology.model import Topology
 
 DEFAULT_FILE = "topology.yaml"
@@ -67,7 +68,12 @@ class Where:
         loaded = load(file)
         if loaded.topology is None or errors(loaded.findings):
             raise Invalid(file, errors(loaded.findings))
-        return Workspace(file, loaded.topology, StateFolder(self._state(file)))
+        return Workspace(file, loaded, loaded.topology, StateFolder(self._state(file)))
+
+    def open_if_any(self) -> Workspace | None:
+        """None when none was asked for and there is none here: then only full addresses name images."""
+        asked = self.file or os.environ.get("TOWPATH_FILE")
+        return self.open() if asked or Path(DEFAULT_FILE).is_file() else None
 
     def _state(self, file: Path) -> Path:
         given = self.state or os.environ.get("TOWPATH_STATE")
@@ -80,8 +86,19 @@ HERE = Where()  # the default of every such verb's ``where``
 @dataclass(frozen=True)
 class Workspace:
     file: Path
+    loaded: Loaded
     topology: Topology
     state: StateFolder
+
+    def check_secrets(self) -> tuple[Finding, ...]:
+        """Warnings about the secrets that running here needs. Raises Invalid: all that are missing or unusable."""
+        from topology.findings import errors
+        from topology.secrets import SecretKind, check
+
+        found = check(self.loaded, [each for each in SecretKind if each is not SecretKind.TLS_KEY])
+        if errors(found):
+            raise Invalid(self.file, errors(found))
+        return tuple(found)
 
     def arguments(self) -> list[str]:
         """What another towpath process must be given to be about the same."""

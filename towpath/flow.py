@@ -1,0 +1,145 @@
+"""Verbs that move images or say how they moved: promote, why, trace, sign, replicate, cleanup."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from oci_wire.errors import RegistryError
+from oci_wire.reference import Reference
+from promotions.gates.verdict import Answer
+from promotions.outcome import Ending, Outcome, Request
+from towpath.access import ANYBODY, Who
+from towpath.engine import engine_of
+from towpath.exits import Exit
+from towpath.output import PLAIN, Options, Output
+from towpath.problem import Problem
+from towpath.progress import watching
+from towpath.workspace import HERE, Where
+
+EXITS = {
+    Ending.DONE: Exit.DONE,
+    Ending.NOTHING_TO_DO: Exit.DONE,
+    Ending.PLANNED: Exit.DONE,
+    Ending.REFUSED: Exit.REFUSED,
+    Ending.WAITING: Exit.WAITING,
+    Ending.CONFLICT: Exit.CONFLICT,
+    Ending.FAILED: Exit.FAILED,
+    Ending.ERRORED: Exit.FAILED,
+    Ending.INTEGRITY: Exit.INTEGRITY,
+}
+
+
+async def promote(
+    *what: Annotated[str, Parameter(help="EDGE REPOSITORY:TAG; or REPOSITORY:TAG with --from and --to.")],
+    source: Annotated[str, Parameter(name="--from", help="The scope it stands in.")] = "",
+    target: Annotated[str, Parameter(name="--to", help="The scope it should stand in.")] = "",
+    dry_run: Annotated[bool, Parameter(negative="", help="Ask the gates, say what would change.")] = False,
+    who: Who = ANYBODY,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Move an image along an edge, through its gates. Killed at any point, the same command goes on from there."""
+    out, workspace = options.open(), where.open()
+    request = _request(what, source, target)
+    principal = who.principal(workspace.topology)
+    async with engine_of(workspace) as engine:
+        with watching(out) as watch:
+            outcome = await engine.promote(request, principal, dry_run=dry_run, watch=watch)
+    return say(out, outcome, request)
+
+
+def _request(what: tuple[str, ...], source: str, target: str) -> Request:
+    edge, image = (what[0], what[1]) if len(what) == 2 else ("", what[0] if what else "")
+    if len(what) not in (1, 2) or bool(edge) == bool(source or target) or bool(source) != bool(target):
+        raise Problem(
+            "usage",
+            "name an edge and an image, or an image with --from and --to",
+            next="towpath promote EDGE REPOSITORY:TAG   or   towpath promote --from SCOPE --to SCOPE REPOSITORY:TAG",
+            exit=Exit.USAGE,
+        )
+    repository, reference, tag = _split(image)
+    return Request(repository, reference, edge, source, target, tag)
+
+
+def _split(image: str) -> tuple[str, str, str]:
+    """Repository, tag or digest, and the tag when both are written."""
+    try:
+        parsed = Reference.parse(image)
+    except RegistryError as error:
+        raise Problem("reference-unreadable", f"{image!r} is no image", why=error.message, exit=Exit.USAGE) from None
+    if parsed.registry or not (parsed.tag or parsed.digest):
+        raise Problem(
+            "reference-unreadable",
+            f"{image!r} should be REPOSITORY:TAG or REPOSITORY@sha256:...",
+            why="the edge says which registries are meant" if parsed.registry else "it names neither tag nor digest",
+            exit=Exit.USAGE,
+        )
+    return parsed.repository, str(parsed.digest) if parsed.digest else parsed.tag, parsed.tag
+
+
+def say(out: Output, outcome: Outcome, request: Request) -> Exit:
+    """The outcome on stdout; what went wrong as a Problem."""
+    if not outcome.ok:
+        raise Refusal(outcome, request)
+    out.emit(_record(outcome), "\n".join(_lines(outcome)))
+    return EXITS[outcome.ending]
+
+
+class Refusal(Problem):
+    """A promotion that did not come to pass; its JSON form holds the verdicts too."""
+
+    def __init__(self, outcome: Outcome, request: Request) -> None:
+        edge = f" by edge {outcome.edge}" if outcome.edge else ""
+        title = {Ending.WAITING: "waiting", Ending.CONFLICT: "conflict"}.get(outcome.ending, "not promoted")
+        reasons = list(outcome.reasons) or [outcome.code]
+        super().__init__(
+            outcome.code.lower().replace("_", "-"),
+            f"{title}: {reasons[0]}",
+            where=f"{outcome.source or '?'}/{request.image} -> {outcome.target or '?'}{edge}",
+            why="\n".join(reasons[1:]),
+            next=outcome.remedy,
+            exit=EXITS[outcome.ending],
+        )
+        self.outcome = outcome
+
+    def as_json(self) -> dict[str, Any]:
+        body = super().as_json()
+        body["error"]["promotion"] = _record(self.outcome)
+        return body
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "ending": outcome.ending,
+        "code": outcome.code,
+        "promotion": outcome.promotion,
+        "edge": outcome.edge,
+        "from": outcome.source,
+        "to": outcome.target,
+        "repository": outcome.repository,
+        "digest": outcome.digest,
+        "tags": list(outcome.tags),
+        "verdicts": [verdict.to_json() for verdict in outcome.verdicts],
+        "reasons": list(outcome.reasons),
+        "remedy": outcome.remedy,
+        "would_change": outcome.would_change,
+    }
+
+
+_MARKS = {Answer.PASS: "✓", Answer.HOLD: "…", Answer.REFUSE: "✗"}
+_TITLES = {Ending.DONE: "PROMOTED", Ending.NOTHING_TO_DO: "UNCHANGED", Ending.PLANNED: "WOULD PROMOTE"}
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    gates = [f"{_MARKS[each.answer]} {each.gate}{_why(each.reasons)}" for each in outcome.verdicts]
+    image = f"{outcome.target}/{outcome.repository}:{','.join(outcome.tags)}@{outcome.digest}"
+    lines = [f"gates     {'  '.join(gates) or 'none'}"]
+    for tag, shown in outcome.would_change.items():
+        lines.append(f"tag       {tag}: {shown or '(absent)'} -> {outcome.digest}")
+    return [*lines, f"{_TITLES[outcome.ending]}  {image}  {outcome.promotion}".rstrip()]
+
+
+def _why(reasons: tuple[str, ...]) -> str:
+    return f" ({'; '.join(reasons)})" if reasons else ""
