@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Self
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
@@ -15,7 +14,7 @@ from oci_wire.reference import check_repository, check_tag
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
 from registry_node.registries.local_extension import LocalExtension
 from registry_node.registries.local_uploads import LocalUploads
-from registry_node.settings import Limits, NodeSettings, Rules
+from registry_node.settings import Limits, Rules
 from registry_node.storage import blobs, changes, listings
 from registry_node.storage.changes import Author, Transaction
 from registry_node.storage.files import pieces
@@ -52,20 +51,9 @@ class LocalRegistry(LocalUploads, LocalExtension):
         store = Store.open(data, _guards(rules), clock)
         return cls(store, rules, limits, node, scope)
 
-    @classmethod
-    def of(cls, settings: NodeSettings) -> LocalRegistry:
-        """The registry of a declared node. Raises CannotOpen."""
-        return cls.open(settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope)
-
     def close(self) -> None:
         """Waits for what is being written. Upload sessions stay for the next process."""
         self._store.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
     # Reader
 
@@ -94,7 +82,7 @@ class LocalRegistry(LocalUploads, LocalExtension):
     async def _bytes_of(self, path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
         left = pieces(path, start, stop)
         try:
-            while piece := await self._store.on_disk("a blob", next, left, b""):
+            while piece := await self._store.from_disk("a blob", next, left, b""):
                 start += len(piece)
                 yield piece
         finally:

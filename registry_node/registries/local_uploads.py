@@ -50,12 +50,13 @@ class LocalUploads:
             async for piece in gathered(chunks):
                 if incoming.size + len(piece) > size:
                     raise SizeInvalid(f"{digest} has {size} bytes, and more came")
-                await self._store.on_disk("a blob", incoming.write, piece)
+                await asyncio.shield(self._store.on_disk("a blob", incoming.write, piece))
             if incoming.size != size:
                 raise SizeInvalid(f"{digest} has {size} bytes, only {incoming.size} came")
-            return await asyncio.shield(self._keep(repository, incoming, digest))
-        finally:
-            await self._store.on_disk("a blob", incoming.path.unlink, missing_ok=True)
+        except BaseException:
+            await self._forget(incoming.path)
+            raise
+        return await asyncio.shield(self._keep_or_forget(repository, incoming, digest))
 
     async def start_upload(self, call: Call, repository: str, *, algorithm: str = "sha256") -> Upload:
         call.remaining()
@@ -90,10 +91,8 @@ class LocalUploads:
         session.writer += 1
         writer = session.writer
         async for piece in gathered(chunks):
-            async with session.lock:
-                if session.writer != writer or self._open.get(upload_id) is not session:
-                    raise RangeInvalid("another request took this upload over; ask for its status")
-                await self._store.on_disk("an upload", session.write, piece, limit)
+            # Shielded: a cancelled request must not let go of the session while a thread still writes to it.
+            await asyncio.shield(self._write(upload_id, session, writer, piece, limit))
         expires = self._store.clock() + self._session_seconds
         touched = update(uploads).where(uploads.c.id == upload_id).values(expires=expires)
         await self._store.write(lambda unit: unit.tx.execute(touched), durable=False)
@@ -129,6 +128,12 @@ class LocalUploads:
         for session in await self._store.read(lambda tx: list(tx.execute(old).scalars())):
             await self._drop(session)
 
+    async def _write(self, upload_id: str, session: Incoming, writer: int, piece: bytearray, limit: int | None) -> None:
+        async with session.lock:
+            if session.writer != writer or self._open.get(upload_id) is not session:
+                raise RangeInvalid("another request took this upload over; ask for its status")
+            await self._store.on_disk("an upload", session.write, piece, limit)
+
     async def _finish(self, repository: str, upload_id: str, session: Incoming, digest: Digest) -> Descriptor:
         async with session.lock:
             if self._open.get(upload_id) is not session:
@@ -141,6 +146,15 @@ class LocalUploads:
             finally:
                 if not session.path.exists():
                     await self._drop(upload_id)
+
+    async def _keep_or_forget(self, repository: str, incoming: Incoming, digest: Digest) -> Descriptor:
+        try:
+            return await self._keep(repository, incoming, digest)
+        finally:
+            await self._forget(incoming.path)
+
+    async def _forget(self, path: Path) -> None:
+        await self._store.from_disk("an upload", path.unlink, missing_ok=True)
 
     async def _keep(self, repository: str, incoming: Incoming, digest: Digest) -> Descriptor:
         """Content first, then the index: what the index names is there, whole and durable."""
@@ -160,7 +174,7 @@ class LocalUploads:
         if known is not None:
             return known
         path = self._store.files.upload_path(upload_id)
-        resumed = await self._store.on_disk("an upload", _resume, path, row.algorithm)
+        resumed = await self._store.from_disk("an upload", _resume, path, row.algorithm)
         if resumed is None:
             raise BlobUploadUnknown("the bytes of this upload session are lost; start again")
         return self._open.setdefault(upload_id, resumed)
@@ -169,8 +183,7 @@ class LocalUploads:
         self._open.pop(upload_id, None)
         gone = delete(uploads).where(uploads.c.id == upload_id)
         await self._store.write(lambda unit: unit.tx.execute(gone), durable=False)
-        path = self._store.files.upload_path(upload_id)
-        await self._store.on_disk("an upload", path.unlink, missing_ok=True)
+        await self._forget(self._store.files.upload_path(upload_id))
 
     async def _room(self) -> int | None:
         """Bytes that the quota leaves, None without one. Raises InsufficientStorage when it leaves none."""

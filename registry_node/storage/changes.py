@@ -143,7 +143,12 @@ def add_manifest(unit: Transaction, name: str, manifest: Manifest, author: Autho
 
 
 def link_manifest(unit: Transaction, repository: int, manifest: Manifest) -> None:
-    values = {"media_type": manifest.media_type, "subject": _subject(manifest), "pushed_at": unit.clock()}
+    values = {
+        "media_type": manifest.media_type,
+        "size": manifest.size,
+        "subject": _subject(manifest),
+        "pushed_at": unit.clock(),
+    }
     statement = upsert(repo_manifests).values(repository_id=repository, digest=str(manifest.digest), **values)
     unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository_id", "digest"], set_=values))
 

@@ -71,16 +71,22 @@ class Health:
 
 
 @contextmanager
-def in_port_words(health: Health, what: str) -> Iterator[None]:
-    """Turns errors of disk and database into InsufficientStorage, Unavailable or Internal."""
+def in_port_words(health: Health, what: str, *, reading: bool = False) -> Iterator[None]:
+    """Turns errors of disk and database into InsufficientStorage, Unavailable or Internal. One unreadable file
+    (``reading``) says nothing about writes."""
     try:
         yield
     except OSError as error:
-        raise _of_disk(health, what, error) from error
+        raise _of_reading(what, error) if reading else _of_disk(health, what, error) from error
     except DBAPIError as error:
-        raise _of_database(health, what, error.orig or error) from error
+        raise of_database(health, what, error.orig or error) from error
     except sqlite3.Error as error:
-        raise _of_database(health, what, error) from error
+        raise of_database(health, what, error) from error
+
+
+def _of_reading(what: str, error: OSError) -> Exception:
+    log.error("%s: %s", what, error)
+    return Internal(f"{what} cannot be read from this node's disk: {error.strerror}")
 
 
 def _of_disk(health: Health, what: str, error: OSError) -> Exception:
@@ -93,7 +99,8 @@ def _of_disk(health: Health, what: str, error: OSError) -> Exception:
     return Internal(f"{what}: {error.strerror or 'the disk refused'}")
 
 
-def _of_database(health: Health, what: str, error: BaseException) -> Exception:
+def of_database(health: Health, what: str, error: BaseException) -> Exception:
+    """The port's error for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):
         return InsufficientStorage(f"no space is left for {what}; free some on the node's disk, then send it again")

@@ -37,7 +37,10 @@ class BlobFiles:
             folder.mkdir(parents=True, exist_ok=True)
         for left in self.temp.iterdir():
             left.unlink()
-        sync_folder(self.blobs.parent)
+        for number in range(256):  # now, so that no push has to make its folder durable
+            (self.blobs / "sha256" / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        for folder in (self.blobs / "sha256", self.blobs, self.blobs.parent):
+            sync_folder(folder)
 
     def path(self, digest: Digest) -> Path:
         return self.blobs / digest.algorithm / digest.hex[:2] / digest.hex

@@ -21,6 +21,7 @@ from registry_node.storage.files import append, sync_folder
 from registry_node.storage.schema import journal
 
 _TAIL = 64 * 1024
+KINDS = ("tag", "manifest", "manifest-deleted")
 
 
 class Journal:
@@ -74,9 +75,9 @@ def _line(row: dict[str, Any]) -> bytes:
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-        if isinstance(entry, dict) and isinstance(entry["position"], int) and isinstance(entry["repository"], str):
-            return entry
-    except (ValueError, KeyError):
+        if entry["kind"] in KINDS and isinstance(entry["position"], int) and set(entry) <= set(journal.c.keys()):
+            return dict(entry)
+    except (ValueError, KeyError, TypeError):
         pass
     raise JournalCorrupt(
         f"{path}:{number}: this line is no entry of the journal. The index does not need it while it is whole: "

@@ -9,21 +9,21 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestUnknown, NameUnknown, RegistryError
+from registry_node.storage.errors import Health, of_database
 
 _BY_TAG = """
-SELECT m.media_type, t.digest, c.size FROM repositories r
+SELECT m.media_type, t.digest, m.size FROM repositories r
 JOIN tags t ON t.repository_id = r.id
 JOIN repo_manifests m ON m.repository_id = r.id AND m.digest = t.digest
-JOIN manifests c ON c.digest = t.digest
 WHERE r.name = ? AND t.name = ?"""
 _BY_DIGEST = """
-SELECT m.media_type, m.digest, c.size FROM repositories r
+SELECT m.media_type, m.digest, m.size FROM repositories r
 JOIN repo_manifests m ON m.repository_id = r.id
-JOIN manifests c ON c.digest = m.digest
 WHERE r.name = ? AND m.digest = ?"""
 _BODY = "SELECT body FROM manifests WHERE digest = ?"
 _BLOB = """
@@ -47,18 +47,24 @@ class UploadRow:
 class Reads:
     """Questions that need no thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, health: Health) -> None:
+        self._health = health
         self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30, check_same_thread=False, isolation_level=None
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1, check_same_thread=False, isolation_level=None
         )
-        self._ask = self._connection.execute
 
     def close(self) -> None:
         self._connection.close()
 
+    def _row(self, question: str, values: tuple[str, ...]) -> Any:
+        try:
+            return self._connection.execute(question, values).fetchone()
+        except sqlite3.Error as error:
+            raise of_database(self._health, "the index", error) from error
+
     def resolve(self, repository: str, reference: str) -> Descriptor:
         """What a tag or digest names now. Raises ManifestUnknown, NameUnknown."""
-        row = self._ask(_BY_DIGEST if ":" in reference else _BY_TAG, (repository, reference)).fetchone()
+        row = self._row(_BY_DIGEST if ":" in reference else _BY_TAG, (repository, reference))
         if row is None:
             raise self._unknown(repository, reference)
         algorithm, _, encoded = row[1].partition(":")
@@ -66,14 +72,14 @@ class Reads:
 
     def body(self, digest: Digest) -> bytes:
         """The bytes of a manifest that ``resolve`` has just found. Raises ManifestUnknown."""
-        row = self._ask(_BODY, (str(digest),)).fetchone()
+        row = self._row(_BODY, (str(digest),))
         if row is None:
             raise ManifestUnknown(f"manifest {digest} is not here")
         return bytes(row[0])
 
     def blob(self, repository: str, digest: Digest) -> Descriptor:
         """A blob of this repository. Raises BlobUnknown, NameUnknown."""
-        row = self._ask(_BLOB, (repository, str(digest))).fetchone()
+        row = self._row(_BLOB, (repository, str(digest)))
         if row is None:
             self.rev(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}")
@@ -81,18 +87,19 @@ class Reads:
 
     def blob_sources(self, digest: Digest, *, after: str = "", limit: int = 100) -> tuple[str, ...]:
         """Repositories from which this blob can be mounted, in byte order: the caller checks which ones may be read."""
-        return tuple(name for (name,) in self._ask(_SOURCES, (str(digest), after, limit)))
+        rows = self._connection.execute(_SOURCES, (str(digest), after, limit))
+        return tuple(name for (name,) in rows)
 
     def rev(self, repository: str) -> int:
         """How many changes the repository has seen. Raises NameUnknown."""
-        row = self._ask(_REPOSITORY, (repository,)).fetchone()
+        row = self._row(_REPOSITORY, (repository,))
         if row is None:
             raise NameUnknown(f"there is no repository {repository}")
         return int(row[0])
 
     def upload(self, session: str, repository: str, identity: str) -> UploadRow | None:
         """None unless the session belongs to this repository and identity."""
-        row = self._ask(_UPLOAD, (session, repository, identity)).fetchone()
+        row = self._row(_UPLOAD, (session, repository, identity))
         return UploadRow(row[0], row[1]) if row else None
 
     def _unknown(self, repository: str, reference: str) -> RegistryError:

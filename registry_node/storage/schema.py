@@ -7,11 +7,15 @@ Times are seconds since the epoch.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
 HEAD = "0001"  # the newest migration: a database that has it needs none
 
 metadata = MetaData()
+# Rows lie in the order of their keys: one descent of a tree instead of two.
+_CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
 
 
 def _text(name: str) -> Column[str]:
@@ -47,7 +51,7 @@ blobs = Table(
     _time("touched_at"),
 )
 # The right to serve a blob from a repository, or to mount it from there.
-repo_blobs = Table("repo_blobs", metadata, _repository(), _key("digest"), _time("linked_at"))
+repo_blobs = Table("repo_blobs", metadata, _repository(), _key("digest"), _time("linked_at"), **_CLUSTERED)
 manifests = Table(
     "manifests",
     metadata,
@@ -66,13 +70,15 @@ repo_manifests = Table(
     _repository(),
     _key("digest"),
     _text("media_type"),
+    Column("size", Integer, nullable=False),
     Column("subject", Text),
     _time("pushed_at"),
+    **_CLUSTERED,
 )
 manifest_blobs = Table(
-    "manifest_blobs", metadata, _key("manifest"), _key("digest"), Column("size", Integer, nullable=False)
+    "manifest_blobs", metadata, _key("manifest"), _key("digest"), Column("size", Integer, nullable=False), **_CLUSTERED
 )
-manifest_children = Table("manifest_children", metadata, _key("manifest"), _key("digest"))
+manifest_children = Table("manifest_children", metadata, _key("manifest"), _key("digest"), **_CLUSTERED)
 tags = Table(
     "tags",
     metadata,
@@ -81,6 +87,7 @@ tags = Table(
     _text("digest"),
     Column("rev", Integer, nullable=False),
     _time("pushed_at"),  # at its origin, when replication brought it
+    **_CLUSTERED,
 )
 # Every change, in the order of commits; events and the journal file come from it.
 journal = Table(

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -62,7 +63,7 @@ class Store:
             store.metadata = Metadata.open(folder / INDEX)
             store.journal = Journal.open(folder / "journal.ndjson")
             store._agree()
-            store.reads = Reads(folder / INDEX)
+            store.reads = Reads(folder / INDEX, store.health)
         except BaseException as error:
             store._end_threads()
             os.close(lock)
@@ -100,11 +101,19 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._view, work)
 
     async def on_disk(self, what: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs blocking work on files in a thread of its own. ``what`` names it in errors."""
+        """Runs work that writes files in a thread of its own. ``what`` names it in errors. Raises Unavailable,
+        InsufficientStorage, Internal."""
+        self.health.check()
+        return await self._in_thread(what, False, partial(work, *args, **kwargs))
 
+    async def from_disk(self, what: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for work that reads: it goes on when the disk takes no more writes. Raises Internal."""
+        return await self._in_thread(what, True, partial(work, *args, **kwargs))
+
+    async def _in_thread(self, what: str, reading: bool, work: Callable[[], T]) -> T:
         def run() -> T:
-            with in_port_words(self.health, what):
-                return work(*args, **kwargs)
+            with in_port_words(self.health, what, reading=reading):
+                return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._bytes, run)
 

@@ -42,7 +42,7 @@ def _content() -> None:
         _time("created"),
     )
     op.create_table("blobs", _key("digest"), _number("size"), _text("state"), _time("touched_at"))
-    op.create_table("repo_blobs", _repository(), _key("digest"), _time("linked_at"))
+    op.create_table("repo_blobs", _repository(), _key("digest"), _time("linked_at"), sqlite_with_rowid=False)
     op.create_index("ix_repo_blobs_digest", "repo_blobs", ["digest"])
     op.create_table(
         "manifests",
@@ -59,19 +59,29 @@ def _content() -> None:
         _repository(),
         _key("digest"),
         _text("media_type"),
+        _number("size"),
         sa.Column("subject", sa.Text),
         _time("pushed_at"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_repo_manifests_digest", "repo_manifests", ["digest"])
     op.create_index("ix_repo_manifests_subject", "repo_manifests", ["repository_id", "subject"])
-    op.create_table("manifest_blobs", _key("manifest"), _key("digest"), _number("size"))
+    op.create_table("manifest_blobs", _key("manifest"), _key("digest"), _number("size"), sqlite_with_rowid=False)
     op.create_index("ix_manifest_blobs_digest", "manifest_blobs", ["digest"])
-    op.create_table("manifest_children", _key("manifest"), _key("digest"))
+    op.create_table("manifest_children", _key("manifest"), _key("digest"), sqlite_with_rowid=False)
     op.create_index("ix_manifest_children_digest", "manifest_children", ["digest"])
 
 
 def _changes() -> None:
-    op.create_table("tags", _repository(), _key("name"), _text("digest"), _number("rev"), _time("pushed_at"))
+    op.create_table(
+        "tags",
+        _repository(),
+        _key("name"),
+        _text("digest"),
+        _number("rev"),
+        _time("pushed_at"),
+        sqlite_with_rowid=False,
+    )
     op.create_index("ix_tags_digest", "tags", ["repository_id", "digest"])
     op.create_table(
         "journal",
