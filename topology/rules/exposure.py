@@ -30,12 +30,7 @@ def plain_http(subject: Subject) -> Iterator[Breach]:
     for name, node in subject.topology.nodes.items():
         if isinstance(node, ExternalNode) and _plain_beyond_loopback(node.url):
             yield Breach(("nodes", name, "url"), f"`{name}` is reached by plain http", "use https")
-        if (
-            isinstance(node, Placed)
-            and node.tls is None
-            and subject.topology.tls is None
-            and _beyond_loopback(subject, node)
-        ):
+        if isinstance(node, Placed) and _unprotected(subject, node):
             message = f"node `{name}` answers plain http beyond this machine"
             yield Breach(("nodes", name), message, "add `tls:` to the node or to the topology", at_key=True)
     for name, issuer in subject.topology.issuers.items():
