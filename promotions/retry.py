@@ -38,7 +38,11 @@ class RetryPolicy:
             sleep=self.sleep,
             reraise=True,
         )
-        return await trying(attempt)
+
+        async def once() -> T:  # tenacity awaits what it knows for a coroutine function, and lambdas are none
+            return await attempt()
+
+        return await trying(once)
 
     def _worth_it(self, error: BaseException) -> bool:
         return isinstance(error, RegistryError) and error.transient and (error.retry_after or 0) <= self.patience

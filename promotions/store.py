@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import rfc8785
-from sqlalchemy import Connection, Engine, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
@@ -143,7 +143,7 @@ class Store:
 
     async def live(self, *, edge: str | None = None, repository: str | None = None) -> list[PromotionRow]:
         """Promotions that have not ended, oldest first."""
-        where = [PROMOTIONS.c.live_key.is_not(None)]
+        where: list[ColumnElement[bool]] = [PROMOTIONS.c.live_key.is_not(None)]
         where += [PROMOTIONS.c.edge == edge] if edge else []
         where += [PROMOTIONS.c.repository == repository] if repository else []
         return await self._all(and_(*where))
