@@ -75,8 +75,17 @@ class Caller:
     policy: Policy
     scopes: tuple[TokenScope, ...] | None = None
 
-    def may_pull(self, repository: str, tag: str | None = None) -> bool:
-        return self.policy.may(self.who, Action.PULL, repository, tag) and self._issued_for("pull", repository)
+    def may_mount(self, source: str | None, target: str) -> bool:
+        """Whether blobs of ``source`` (None: of any repository) may become blobs of ``target`` for this caller.
+        Raises Challenged when they may, and only their token was issued for less."""
+        if source is None:
+            return self.may_pull_everything()
+        if not self.policy.may(self.who, Action.PULL, source):
+            return False
+        if not self._issued_for("pull", source):
+            wanted = f"repository:{target}:pull,push repository:{source}:pull"
+            raise Challenged(f"this token was not issued for {wanted}", wanted, "insufficient_scope")
+        return True
 
     def may_pull_everything(self) -> bool:
         """Whether one of their grants is to pull every repository (a mount that names no source asks this)."""

@@ -10,17 +10,18 @@ from identity.tokens import TokenSigner, load_or_create_key
 from registry_node.access import Access, Policy
 from registry_node.app import App
 from registry_node.credentials import Credentials
-from registry_node.exchange import Node, NodeRegistry
+from registry_node.exchange import Node
 from registry_node.metrics import Metrics
 from registry_node.registries import views
 from registry_node.registries.local import LocalRegistry
+from registry_node.registries.through import Whole
 from registry_node.settings import NodeSettings
 from registry_node.token_api import TokenApi
 
 KEY_FILE = Path("keys") / "token.pem"  # in the data folder
 
 
-def app_of(settings: NodeSettings, registry: NodeRegistry, *, log: bool = True) -> App:
+def app_of(settings: NodeSettings, registry: Whole, *, log: bool = True) -> App:
     """The app of one node over any registry. Raises OSError or ValueError when the signing key cannot be had."""
     key = load_or_create_key(settings.data / KEY_FILE)
     signer = TokenSigner(key, settings.node, ttl=settings.tokens.ttl, leeway=settings.tokens.leeway)
@@ -37,7 +38,7 @@ def app_of(settings: NodeSettings, registry: NodeRegistry, *, log: bool = True) 
 
 @contextmanager
 def opened(settings: NodeSettings) -> Iterator[App]:
-    """The whole node, its storage open. Raises CannotOpen (storage/errors.py), OSError, ValueError, re.error."""
+    """The whole node, its storage open. Raises CannotOpen (storage/errors.py), OSError, ValueError."""
     registry = LocalRegistry.open(
         settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope
     )

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from oci_wire.errors import RequestInvalid
-from oci_wire.extension import Extension
 from oci_wire.manifest import MAX_BYTES
-from oci_wire.registry import Call, Registry
+from oci_wire.registry import Call
 from oci_wire.routes import Route
 from registry_node.access import Caller
 from registry_node.messages import Request, Response
+from registry_node.registries.through import Whole
 
 MAX_PAGE = 10_000  # names in one answer, however many are asked for
-
-
-class NodeRegistry(Registry, Extension, Protocol):
-    """Both ports: what a node's app stands on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +22,7 @@ class Node:
     """What all requests of one node share."""
 
     name: str
-    registry: NodeRegistry
+    registry: Whole
     manifest_bytes: int = MAX_BYTES  # the largest manifest that is taken
     challenges: bool = True  # whether a caller without credentials is asked for some at /v2/
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,7 +39,7 @@ class Exchange:
     call: Call
 
     @property
-    def registry(self) -> NodeRegistry:
+    def registry(self) -> Whole:
         return self.node.registry
 
     def limit(self) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import socket
 import sys
 import time
@@ -117,9 +116,6 @@ def _started(settings: NodeSettings) -> Iterator[App]:
     with ExitStack() as stack:
         try:
             app = stack.enter_context(build.opened(settings))
-        except re.error as error:
-            said = f"rules: {error.pattern!r} is no regular expression: {error}; correct it in the settings file"
-            raise CannotStart(f"node {settings.node}: {said}") from None
         except (CannotOpen, OSError, ValueError) as error:
             raise CannotStart(f"node {settings.node}: {error}") from None
         yield app

@@ -48,9 +48,9 @@ async def start(exchange: Exchange) -> Response:
 
 async def _mounted(exchange: Exchange, digest: Digest) -> bool:
     """False also for a source that the caller may not pull: it looks like one without the blob (CVE-2024-39897)."""
-    source = exchange.route.get("from") or None
-    may = exchange.caller.may_pull(check_repository(source)) if source else exchange.caller.may_pull_everything()
-    return may and await exchange.registry.mount_blob(exchange.call, exchange.route.repository, digest, source)
+    source, target = exchange.route.get("from") or None, exchange.route.repository
+    may = exchange.caller.may_mount(check_repository(source) if source else None, target)
+    return may and await exchange.registry.mount_blob(exchange.call, target, digest, source)
 
 
 async def _whole(exchange: Exchange, digest: Digest) -> Response:
