@@ -82,7 +82,7 @@ class MemoryRegistry(MemoryExtension):
     async def start_upload(self, call: Call, repository: str, *, algorithm: str = "sha256") -> Upload:
         new_hasher(algorithm)  # refused now rather than at the end
         session = uuid4().hex
-        self._state.written(call, repository).uploads[session] = Session(algorithm)
+        self._state.written(call, repository).uploads[session] = Session(algorithm, call.identity)
         return Upload(session, 0, self._min_chunk)
 
     async def upload_status(self, call: Call, repository: str, upload_id: str) -> Upload:
@@ -190,10 +190,14 @@ class MemoryRegistry(MemoryExtension):
         here.blobs.remove(digest)
 
     def _session(self, call: Call, repository: str, upload_id: str) -> Session:
+        """Another's session looks like none."""
         try:
-            return self._state.repository(call, repository).uploads[upload_id]
+            session = self._state.repository(call, repository).uploads[upload_id]
         except (KeyError, NameUnknown):
-            raise BlobUploadUnknown("this upload session is not here: it ended, or never was") from None
+            session = None
+        if session is None or session.identity != call.identity:
+            raise BlobUploadUnknown("this upload session is not here: it ended, or never was")
+        return session
 
 
 def _check_start(session: Session, start: int | None) -> None:

@@ -37,9 +37,10 @@ class Tag:
 
 @dataclass(slots=True)
 class Session:
-    """An upload in progress."""
+    """An upload in progress, of the identity that opened it."""
 
     algorithm: str
+    identity: str
     content: bytearray = field(default_factory=bytearray)
 
 
