@@ -32,6 +32,7 @@ class LocalRegistry(LocalUploads, LocalExtension):
         LocalUploads.__init__(self, store, rules, limits)
         LocalExtension.__init__(self, store, node, scope)
         self._store = store
+        self.folder = store.folder
         self.reads = store.reads  # the short way: resolve, body, blob, blob_sources without a thread
 
     @classmethod

@@ -27,6 +27,7 @@ from registry_node.storage.schema import uploads
 from registry_node.storage.store import Store
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
+SWEEP_SECONDS = 60
 
 
 class LocalUploads:
@@ -37,6 +38,7 @@ class LocalUploads:
         self._quota = rules.quota_bytes
         self._session_seconds = limits.upload_session_seconds
         self._open: dict[str, Incoming] = {}
+        self._next_sweep = 0.0
 
     async def put_blob(self, call: Call, repository: str, descriptor: Descriptor, chunks: Chunks) -> Descriptor:
         call.remaining()
@@ -63,12 +65,14 @@ class LocalUploads:
         check_repository(repository)
         new_hasher(algorithm)  # refused now rather than at the end
         await self._room()
-        await self.drop_expired_uploads()
+        await self._sweep()
         session, now = uuid4().hex, self._store.clock()
         path = self._store.files.upload_path(session)
-        self._open[session] = await self._store.on_disk("an upload", Incoming.new, path, algorithm)
+        opened = await self._store.on_disk("an upload", Incoming.new, path, algorithm)
+        opened.expires = now + self._session_seconds
+        self._open[session] = opened
         row = {"id": session, "repository": repository, "identity": call.identity, "algorithm": algorithm}
-        times = {"started": now, "expires": now + self._session_seconds}
+        times = {"started": now, "expires": opened.expires}
 
         def work(unit: Transaction) -> None:
             unit.ensure_repository(repository)
@@ -86,16 +90,15 @@ class LocalUploads:
         """A request that writes while another one of the same session still does takes over: the other one's
         client has most likely gone. Bytes that came before an error stay; the session's status tells how many."""
         session = await self._session(call, repository, upload_id)
-        _check_start(session, start)
         limit = await self._room()
-        session.writer += 1
-        writer = session.writer
+        async with session.lock:  # whatever an older request is still writing is counted first
+            _check_start(session, start)
+            session.writer += 1
+            writer = session.writer
         async for piece in gathered(chunks):
             # Shielded: a cancelled request must not let go of the session while a thread still writes to it.
             await asyncio.shield(self._write(upload_id, session, writer, piece, limit))
-        expires = self._store.clock() + self._session_seconds
-        touched = update(uploads).where(uploads.c.id == upload_id).values(expires=expires)
-        await self._store.write(lambda unit: unit.tx.execute(touched), durable=False)
+        await self._prolong(upload_id, session)
         return Upload(upload_id, session.size)
 
     async def finish_upload(
@@ -121,10 +124,13 @@ class LocalUploads:
         async with session.lock:
             await self._drop(upload_id)
 
-    async def drop_expired_uploads(self) -> None:
-        """Ends the sessions whose time is over. Runs whenever a new one is opened."""
+    async def _sweep(self) -> None:
+        """Ends the sessions whose time is over, when a new one is opened, at most once a minute."""
         now = self._store.clock()
-        old = select(uploads.c.id).where(uploads.c.expires <= now).limit(100)
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_SECONDS
+        old = select(uploads.c.id).where(uploads.c.expires <= now)
         for session in await self._store.read(lambda tx: list(tx.execute(old).scalars())):
             await self._drop(session)
 
@@ -134,18 +140,27 @@ class LocalUploads:
                 raise RangeInvalid("another request took this upload over; ask for its status")
             await self._store.on_disk("an upload", session.write, piece, limit)
 
+    async def _prolong(self, upload_id: str, session: Incoming) -> None:
+        """A session in use does not end; its row is written only once a quarter of its time is spent."""
+        now = self._store.clock()
+        if session.expires - now > self._session_seconds * 3 / 4:
+            return
+        session.expires = now + self._session_seconds
+        row = update(uploads).where(uploads.c.id == upload_id).values(expires=session.expires)
+        await self._store.write(lambda unit: unit.tx.execute(row), durable=False)
+
     async def _finish(self, repository: str, upload_id: str, session: Incoming, digest: Digest) -> Descriptor:
         async with session.lock:
             if self._open.get(upload_id) is not session:
                 raise BlobUploadUnknown("this upload session has ended")
             try:
-                return await self._keep(repository, session, digest)
+                return await self._keep(repository, session, digest, upload_id)
             except DigestInvalid:
                 await self._drop(upload_id)
                 raise
             finally:
                 if not session.path.exists():
-                    await self._drop(upload_id)
+                    self._open.pop(upload_id, None)
 
     async def _keep_or_forget(self, repository: str, incoming: Incoming, digest: Digest) -> Descriptor:
         try:
@@ -156,13 +171,18 @@ class LocalUploads:
     async def _forget(self, path: Path) -> None:
         await self._store.from_disk("an upload", path.unlink, missing_ok=True)
 
-    async def _keep(self, repository: str, incoming: Incoming, digest: Digest) -> Descriptor:
+    async def _keep(self, repository: str, incoming: Incoming, digest: Digest, upload_id: str = "") -> Descriptor:
         """Content first, then the index: what the index names is there, whole and durable."""
-        found = await self._store.on_disk("a blob", incoming.digest, digest.algorithm)
+        found = await self._store.from_disk("a blob", incoming.digest, digest.algorithm)
         if found != digest:
             raise DigestInvalid(f"the {incoming.size} bytes that came are {found}, not {digest}")
         await self._store.on_disk("a blob", self._store.files.keep, incoming.path, digest)
-        await self._store.write(lambda unit: add_blob(unit, repository, digest, incoming.size))
+
+        def work(unit: Transaction) -> None:
+            add_blob(unit, repository, digest, incoming.size)
+            unit.tx.execute(delete(uploads).where(uploads.c.id == upload_id))
+
+        await self._store.write(work)
         return Descriptor(OCTET_STREAM, digest, incoming.size)
 
     async def _session(self, call: Call, repository: str, upload_id: str) -> Incoming:
@@ -177,6 +197,7 @@ class LocalUploads:
         resumed = await self._store.from_disk("an upload", _resume, path, row.algorithm)
         if resumed is None:
             raise BlobUploadUnknown("the bytes of this upload session are lost; start again")
+        resumed.expires = row.expires
         return self._open.setdefault(upload_id, resumed)
 
     async def _drop(self, upload_id: str) -> None:

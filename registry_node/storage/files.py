@@ -42,6 +42,12 @@ class BlobFiles:
         for folder in (self.blobs / "sha256", self.blobs, self.blobs.parent):
             sync_folder(folder)
 
+    def keep_uploads(self, sessions: set[str]) -> None:
+        """Drops the bytes of all other sessions: a power cut took their rows back."""
+        for left in self.uploads.iterdir():
+            if left.name not in sessions:
+                left.unlink()
+
     def path(self, digest: Digest) -> Path:
         return self.blobs / digest.algorithm / digest.hex[:2] / digest.hex
 

@@ -23,6 +23,7 @@ class Incoming:
     algorithm: str
     hasher: Hasher
     size: int = 0
+    expires: float = 0.0
     writer: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from registry_node.storage.changes import Transaction
 from registry_node.storage.errors import DataFolderInUse, Health, in_port_words, unusable
@@ -31,6 +31,7 @@ from registry_node.storage.metadata import Metadata
 from registry_node.storage.reads import Reads
 from registry_node.storage.replay import replay
 from registry_node.storage.rules import Rule
+from registry_node.storage.schema import uploads
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -77,11 +78,13 @@ class Store:
     reads: Reads
 
     def close(self) -> None:
-        """Waits for what is being written, then gives the folder back."""
+        """Waits for what is being written, then gives the folder back. Twice is no error."""
         self._end_threads()
         self.reads.close()
         self.metadata.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Runs ``work`` in a writing transaction: all of it is on disk (also the journal) when this returns.
@@ -143,6 +146,8 @@ class Store:
                 replay(Transaction(tx, (), self.clock), self.files, self.journal.after(known))
         with self.metadata.reading() as tx:
             self.journal.catch_up(tx)
+            sessions = set(tx.execute(select(uploads.c.id)).scalars())
+        self.files.keep_uploads(sessions)
 
     def _end_threads(self) -> None:
         for pool in (self._bytes, self._reader, self._writer):
