@@ -95,9 +95,16 @@ class TokenSigner:
 
 
 def _scopes(access: Any) -> tuple[TokenScope, ...]:
-    entries = access if isinstance(access, list) else []
-    texts = (f"{each['type']}:{each['name']}:{','.join(each['actions'])}" for each in entries)
-    return tuple(scope for scope in map(TokenScope.parse, texts) if scope is not None)
+    """What cannot be read grants nothing."""
+    found: list[TokenScope] = []
+    for each in access if isinstance(access, list) else []:
+        try:
+            scope = TokenScope.parse(f"{each['type']}:{each['name']}:{','.join(each['actions'])}")
+        except (LookupError, TypeError):
+            continue
+        if scope is not None:
+            found.append(scope)
+    return tuple(found)
 
 
 def load_or_create_key(path: Path) -> ECKey:

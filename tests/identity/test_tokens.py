@@ -1,0 +1,131 @@
+"""Forged tokens: each of these was a hole in some registry or token library."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey
+
+from identity.tokens import TokenInvalid, TokenSigner, load_or_create_key
+from oci_wire.auth import TokenScope
+
+SCOPE = TokenScope("repository", "apps/api", frozenset({"pull", "push"}))
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> ECKey:
+    return load_or_create_key(tmp_path / "keys" / "token.pem")
+
+
+@pytest.fixture
+def signer(key: ECKey) -> TokenSigner:
+    return TokenSigner(key, "box", ttl=300, leeway=60)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    given = {"iss": "box", "sub": "dev", "aud": "box", "nbf": now, "exp": now + 300, "access": []}
+    return {name: value for name, value in {**given, **changes}.items() if value is not None}
+
+
+def signed(key: ECKey, body: dict[str, Any], **header: Any) -> str:
+    return jwt.encode({"alg": "ES256", "kid": key.thumbprint(), **header}, body, key)
+
+
+def b64(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def test_what_was_issued_is_verified(signer: TokenSigner) -> None:
+    issued = signer.issue("dev", [SCOPE])
+    read = signer.verify(issued.text)
+    assert (read.subject, read.scopes, issued.expires_in) == ("dev", (SCOPE,), 300)
+    assert signer.verify(signer.issue("", []).text).subject == ""
+
+
+def test_the_key_survives_and_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "token.pem"
+    first = load_or_create_key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_or_create_key(path).thumbprint() == first.thumbprint()
+    path.chmod(0o644)
+    with pytest.raises(ValueError, match="make it 600"):
+        load_or_create_key(path)
+    path.chmod(0o600)
+    path.write_text("no key")
+    with pytest.raises(ValueError, match=r"token\.pem: not an EC private key"):
+        load_or_create_key(path)
+
+
+def test_no_algorithm_is_no_signature(signer: TokenSigner) -> None:
+    for name in ("none", "None", "NONE"):
+        head = b64(json.dumps({"alg": name, "typ": "JWT"}).encode())
+        with pytest.raises(TokenInvalid):
+            signer.verify(f"{head}.{b64(json.dumps(claims()).encode())}.")
+
+
+def test_the_public_key_is_no_hmac_secret(signer: TokenSigner, key: ECKey) -> None:
+    """CVE-2022-29217"""
+    for secret in (key.as_pem(private=False), key.as_der(private=False)):
+        head = b64(json.dumps({"alg": "HS256", "kid": key.thumbprint()}).encode())
+        body = b64(json.dumps(claims()).encode())
+        mac = hmac.new(secret, f"{head}.{body}".encode(), hashlib.sha256).digest()
+        with pytest.raises(TokenInvalid):
+            signer.verify(f"{head}.{body}.{b64(mac)}")
+    with pytest.raises(TokenInvalid):
+        signer.verify(jwt.encode({"alg": "HS256"}, claims(), OctKey.generate_key(256)))
+
+
+def test_a_key_that_the_token_brings_along_is_not_read(signer: TokenSigner, key: ECKey) -> None:
+    """CVE-2025-24976"""
+    mine = ECKey.generate_key("P-256")
+    public = mine.as_dict(private=False)
+    for header in ({"jwk": public}, {"kid": key.thumbprint(), "jwk": public}, {"jku": "http://evil.test/keys"}):
+        with pytest.raises(TokenInvalid):
+            signer.verify(jwt.encode({"alg": "ES256", **header}, claims(), mine))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": int(time.time()) - 61},
+        {"exp": None},
+        {"nbf": int(time.time()) + 120},
+        {"nbf": None},
+        {"aud": "other"},
+        {"aud": ["box", "other"]},
+        {"iss": "other"},
+        {"sub": None},
+        {"sub": 7},
+        {"exp": "tomorrow"},
+    ],
+)
+def test_claims_that_do_not_hold(signer: TokenSigner, key: ECKey, changes: dict[str, Any]) -> None:
+    with pytest.raises(TokenInvalid):
+        signer.verify(signed(key, claims(**changes)))
+
+
+def test_clocks_may_differ_by_the_leeway(signer: TokenSigner, key: ECKey) -> None:
+    now = int(time.time())
+    assert signer.verify(signed(key, claims(exp=now - 30, nbf=now + 30))).subject == "dev"
+
+
+@pytest.mark.parametrize("text", ["", "a.b.c", "..", "x" * 9000, "eyJhbGciOiJFUzI1NiJ9.e30.", "é.é.é", "a.b.c.d.e"])
+def test_noise_is_refused(signer: TokenSigner, text: str) -> None:
+    with pytest.raises(TokenInvalid):
+        signer.verify(text)
+
+
+@pytest.mark.parametrize(
+    "access", [None, "all", [1], [{}], [{"type": "repository"}], [{"type": "repository", "name": "a", "actions": 5}]]
+)
+def test_an_access_list_that_cannot_be_read_grants_nothing(signer: TokenSigner, key: ECKey, access: Any) -> None:
+    assert signer.verify(signed(key, claims(access=access))).scopes == ()
