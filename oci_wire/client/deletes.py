@@ -7,7 +7,7 @@ from oci_wire.client.fallback import Fallback
 from oci_wire.client.listings import Listings
 from oci_wire.client.transport import Ask
 from oci_wire.digest import Digest
-from oci_wire.errors import BlobUnknown, ManifestUnknown, RegistryError
+from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestUnknown, RegistryError, Unsupported
 from oci_wire.reference import check_tag
 from oci_wire.registry import Call
 
@@ -16,7 +16,10 @@ class Deletes(Listings):
     async def delete_tag(self, call: Call, repository: str, tag: str) -> None:
         """Raises Unsupported from registries that delete by digest only."""
         name = self._where.there(repository)
-        await self._remove(call, name, routes.manifest(name, check_tag(tag)), ManifestUnknown)
+        try:
+            await self._remove(call, name, routes.manifest(name, check_tag(tag)), ManifestUnknown)
+        except DigestInvalid as error:  # distribution 2 takes the tag for a digest
+            raise Unsupported(f"{self._transport.home} deletes by digest only") from error
 
     async def delete_manifest(self, call: Call, repository: str, digest: Digest) -> None:
         """Where the referrers API is missing, the fallback index of its subject forgets it, too."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
 from oci_wire import routes
 from oci_wire.client.fallback import Fallback
-from oci_wire.client.tokens import CATALOG_NEED, Need
+from oci_wire.client.tokens import CATALOG_NEED
 from oci_wire.client.transport import Answer, Ask
 from oci_wire.client.uploads import Uploads
 from oci_wire.descriptor import Descriptor
@@ -27,7 +27,9 @@ class Listings(Uploads):
     async def repositories(self, call: Call, *, after: str = "", limit: int | None = None) -> Page[str]:
         """Those of the namespace. Where it is narrower than the registry, a page may be short and not the last."""
         last = self._where.there(after) if after and not after.startswith("/") else after
-        found = await self._names(call, "repositories", CATALOG_NEED, last, lambda: routes.catalog(last, limit or PAGE))
+        wanted = PAGE if limit is None else limit
+        ask = Ask("GET", self._inside(last) or str(routes.catalog(last, wanted)), CATALOG_NEED)
+        found = await self._names(call, "repositories", ask, last, limit)
         here = tuple(name for each in found.items if (name := self._where.here(each)) is not None)
         following = found.next and (found.next if found.next.startswith("/") else self._where.here(found.next))
         return Page(here, following or None)
@@ -35,7 +37,8 @@ class Listings(Uploads):
     async def tags(self, call: Call, repository: str, *, after: str = "", limit: int | None = None) -> Page[str]:
         name = self._where.there(repository)
         wanted = PAGE if limit is None else limit
-        return await self._names(call, "tags", self._pull(name), after, lambda: routes.tags(name, after, wanted))
+        target = self._inside(after) or str(routes.tags(name, after, wanted))
+        return await self._names(call, "tags", Ask("GET", target, self._pull(name), default=NameUnknown), after, limit)
 
     async def referrers(
         self, call: Call, repository: str, digest: Digest, *, artifact_type: str = "", after: str = ""
@@ -44,8 +47,8 @@ class Listings(Uploads):
         if self._has_referrers is False:
             return Page(_of_type(await Fallback(self, call, repository).read(digest), artifact_type))
         name = self._where.there(repository)
-        target = after or str(routes.referrers(name, digest, artifact_type))
-        ask = Ask("GET", self._inside(target), self._pull(name), {"Accept": OCI_INDEX}, default=ManifestUnknown)
+        target = self._inside(after) or str(routes.referrers(name, digest, artifact_type))
+        ask = Ask("GET", target, self._pull(name), {"Accept": OCI_INDEX}, default=ManifestUnknown)
         try:
             answer = await self._transport.send(call, ask)
         except (ManifestUnknown, NameUnknown, Unsupported) as error:
@@ -58,18 +61,17 @@ class Listings(Uploads):
         listed = Manifest.parse(answer.content, OCI_INDEX).children
         return Page(_of_type(listed, artifact_type), self._next(answer))
 
-    async def _names(
-        self, call: Call, key: str, wanted: Need, after: str, route: Callable[[], routes.Route]
-    ) -> Page[str]:
-        target = self._inside(after) if after.startswith("/") else str(route())
-        answer = await self._transport.send(call, Ask("GET", target, wanted, default=NameUnknown))
+    async def _names(self, call: Call, key: str, ask: Ask, after: str, limit: int | None) -> Page[str]:
+        answer = await self._transport.send(call, ask)
         names = _strings(answer.json(), key, answer)
         following = self._next(answer)
-        return Page(names, _plain(following, names) if following else None)
+        if following is None:
+            return _window(names, after, limit)
+        return Page(names, _plain(following, names))
 
-    def _inside(self, target: str) -> str | httpx.URL:
-        """A path of ours, or one that a Link gave us (``/`` and the base path in front)."""
-        return self._transport.follow(self._transport.locate("/v2/"), target) if target.startswith("/") else target
+    def _inside(self, after: str) -> httpx.URL | None:
+        """The URL of the next page when ``after`` is one that a Link gave us (it begins with a slash)."""
+        return self._transport.follow(self._transport.locate("/v2/"), after) if after.startswith("/") else None
 
     def _next(self, answer: Answer) -> str | None:
         """Path and query of the next page. Raises Unsupported when it is elsewhere."""
@@ -80,6 +82,14 @@ class Listings(Uploads):
         if not self._transport.is_home(url):
             raise Unsupported(f"{self._transport.home} goes on with its list at {url.host}: not followed")
         return url.raw_path.decode("ascii")
+
+
+def _window(names: Sequence[str], after: str, limit: int | None) -> Page[str]:
+    """The last page; or all names at once, in any order, from a registry that knows neither ``n`` nor ``last``."""
+    rest = sorted(name for name in names if name > after or after.startswith("/"))
+    if limit is None or len(rest) <= limit:
+        return Page(tuple(rest))
+    return Page(tuple(rest[:limit]), rest[limit - 1] if limit else None)
 
 
 def _plain(following: str, names: Sequence[str]) -> str:

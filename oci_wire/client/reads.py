@@ -61,7 +61,7 @@ class Reads(Remote):
 
     def _ask(self, method: str, repository: str, reference: str) -> Ask:
         name = self._where.there(repository)
-        if not looks_like_digest(reference):
+        if _named(reference) is None:
             check_tag(reference)
         target = str(routes.manifest(name, reference))
         return Ask(method, target, self._pull(name), _ACCEPT, default=ManifestUnknown, limit=MAX_BYTES + 1)

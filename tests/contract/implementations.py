@@ -1,0 +1,135 @@
+"""Everything that claims to be a registry, how to start it, and what the protocol lets it leave out."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from oci_wire.client import Credentials, RemoteRegistry
+from oci_wire.memory import MemoryRegistry
+from registry_node import build
+from registry_node.registries.local import LocalRegistry
+from registry_node.settings import NodeSettings
+from tests.nodes import GRANTS, SECRETS, RunningNode, free_port, users
+from tests.tools import require
+
+ENGINE = Credentials("towpath-engine", SECRETS["towpath-engine"])
+
+# What an implementation may lack. A test that needs one of them says so; everything else is asked of all.
+REFERRERS_API = "referrers API"
+TAG_DELETE = "deletes tags"
+SPARSE = "takes sparse indexes"
+SHA512 = "sha512"
+EXTENSION = "/_towpath"
+UNTAGGED = "lists a repository without tags"
+SESSION_RANGE = "tells how far a session is after a refused chunk"
+EVERYTHING = frozenset({REFERRERS_API, TAG_DELETE, SPARSE, SHA512, EXTENSION, SESSION_RANGE, UNTAGGED})
+
+Opened = AbstractAsyncContextManager[Any]
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """``open(folder, server)``: ``server`` is what ``serve`` gave, once for all tests."""
+
+    name: str
+    open: Callable[[Path, Any], Opened]
+    capabilities: frozenset[str] = EVERYTHING
+    serve: Callable[[Path], contextlib.AbstractContextManager[Any]] = field(
+        default=lambda folder: contextlib.nullcontext()
+    )
+    marks: tuple[str, ...] = ()
+
+
+@asynccontextmanager
+async def _memory(folder: Path, server: None) -> AsyncIterator[Any]:
+    yield MemoryRegistry()
+
+
+@asynccontextmanager
+async def _local(folder: Path, server: None) -> AsyncIterator[Any]:
+    with contextlib.closing(LocalRegistry.open(folder / "data")) as registry:
+        yield registry
+
+
+@asynccontextmanager
+async def _over_asgi(folder: Path, server: None) -> AsyncIterator[Any]:
+    """Our HTTP on both sides without a socket, over the twin: whatever differs from it is ours."""
+    settings = NodeSettings.model_validate(
+        {"node": "box", "scope": "sandbox", "listen": {"port": 0}, "data": folder / "data"}
+        | {"users": users(), "grants": GRANTS}
+    )
+    app = build.app_of(settings, MemoryRegistry(), log=False)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+        yield RemoteRegistry("http://box.test", credentials=ENGINE, client=http, chunk_size=64 * 1024)
+
+
+@contextlib.contextmanager
+def _node(folder: Path) -> Iterator[str]:
+    node = RunningNode(folder)
+    try:
+        node.start()
+        yield node.url
+    finally:
+        node.kill()
+
+
+@asynccontextmanager
+async def _remote(folder: Path, url: str) -> AsyncIterator[Any]:
+    async with RemoteRegistry(url, credentials=ENGINE, chunk_size=64 * 1024) as registry:
+        yield registry
+
+
+@contextlib.contextmanager
+def docker_registry(folder: Path) -> Iterator[str]:
+    """Debian's docker-registry (distribution 2.8) on a free port, deletion switched on; gives its URL."""
+    program, port = require("docker-registry"), free_port()
+    settings = folder / "registry.yml"
+    settings.write_text(
+        "version: 0.1\n"
+        "log: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with (folder / "registry.log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(settings)], stdout=log, stderr=log)
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/v2/", folder / "registry.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url, trust_env=False).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"{url} does not answer: {log.read_text()}")
+
+
+ALL = (
+    Implementation("memory", _memory),
+    Implementation("local", _local),
+    Implementation("client-asgi-memory", _over_asgi),
+    Implementation("client-node", _remote, serve=_node, marks=("slow",)),
+    Implementation(
+        "client-docker-registry",
+        _remote,
+        # It answers a referrers request with 404, deletes by digest only, wants every child of an index first.
+        EVERYTHING - {REFERRERS_API, TAG_DELETE, SPARSE, EXTENSION, SHA512, SESSION_RANGE, UNTAGGED},
+        docker_registry,
+        ("clients",),
+    ),
+)
