@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from topology.graph import Flow, Link, Vertex, build, layers, links
-from topology.layout import BOX_WIDTH, HEADER, ROW, arrange
+from topology.graph import Flow, Link, Vertex, build, links
+from topology.layout import BOX_WIDTH, HEADER, ROW, arrange, columns
 from topology.model import ExternalNode, LocalNode, MirrorNode, Promotion, Replication, Topology, VirtualNode
 
 _MERMAID = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "\n": " "})
@@ -17,7 +17,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def text(topology: Topology) -> str:
     """Scopes in the order in which images reach them, each with its nodes and the edges that leave it."""
-    order = [vertex.name for layer in layers(build(topology)) for vertex in layer if vertex.kind == "scope"]
+    order = [vertex.name for column in columns(topology) for vertex in column if vertex.kind == "scope"]
     blocks = [_scope(topology, name) for name in order]
     others = [line for name, node in topology.nodes.items() for line in _other(name, node)]
     return "\n\n".join("\n".join(block) for block in [*blocks, others] if block)

@@ -8,7 +8,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from topology.declared import Declared, Owned
-from topology.values import EVERYTHING, Count, Cron, Duration, Globs, Name, Names, OneOrMany, Rate, Timezone
+from topology.values import (
+    EVERYTHING,
+    Count,
+    Cron,
+    Duration,
+    EdgeName,
+    GateName,
+    Globs,
+    Name,
+    NodeName,
+    Rate,
+    ScopeName,
+    Targets,
+    Timezone,
+    TrustName,
+    Who,
+)
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN = re.compile(r"tag|digest12|date|label:[A-Za-z0-9][A-Za-z0-9._/-]*")
@@ -30,13 +46,13 @@ class Promotion(Owned):
     """An edge between scopes. ``by``: who may ask, default nobody. ``tags``: what the digest is called at the target."""
 
     id: Name
-    source: Name = Field(alias="from")
-    target: Name = Field(alias="to")
-    by: tuple[Name, ...] = ()
+    source: ScopeName = Field(alias="from")
+    target: ScopeName = Field(alias="to")
+    by: tuple[Who, ...] = ()
     repositories: Globs = EVERYTHING
-    gates: tuple[Name, ...] = ()
+    gates: tuple[GateName, ...] = ()
     tags: tuple[TagTemplate, ...] = Field(default=("{tag}",), min_length=1)
-    attest_with: Name | None = None
+    attest_with: TrustName | None = None
 
 
 class TagFilter(Declared):
@@ -55,8 +71,8 @@ class Replication(Owned):
     """An edge between nodes: on event, on schedule or both; ``reconcile``: how often to compare both sides."""
 
     id: Name
-    source: Name = Field(alias="from")
-    targets: OneOrMany = Field(alias="to")
+    source: NodeName = Field(alias="from")
+    targets: Targets = Field(alias="to")
     on: Literal["event"] | None = None
     cron: Cron | None = None
     timezone: Timezone = "UTC"
@@ -78,7 +94,7 @@ class Freeze(Owned):
     """For ``for`` from each time that ``cron`` comes due, nothing crosses these edges."""
 
     name: Name
-    edges: Names
+    edges: Annotated[tuple[EdgeName, ...], Field(min_length=1)]
     cron: Cron
     duration: Duration = Field(alias="for")
     timezone: Timezone = "UTC"
@@ -86,8 +102,8 @@ class Freeze(Owned):
 
 
 class Backup(Owned):
-    scope: Name
-    source: Name = Field(alias="from")
+    scope: ScopeName
+    source: NodeName = Field(alias="from")
     target: str = Field(alias="to", pattern=r"^(s3://[a-z0-9][a-z0-9.-]+(/.*)?|file:///.+)$")
     every: Duration
     keep: Duration

@@ -145,3 +145,9 @@ def explained(code: str) -> Explained:
 def as_text(about: Explained) -> str:
     severity = about.severity if about.checked else "not checked yet"
     return f"{about.code} ({severity}): {about.title}\n\n{about.text}"
+
+
+def as_record(about: Explained) -> dict[str, str]:
+    """``{code, severity, title, text}``; severity: error, warning or ``not checked yet``."""
+    severity = str(about.severity) if about.checked else "not checked yet"
+    return {"code": about.code, "severity": severity, "title": about.title, "text": about.text}

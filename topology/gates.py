@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StrictInt
 
 from topology.declared import Owned, SecretRef
-from topology.values import Count, Duration, FilePath, Name, OneOrMany, WebAddress
+from topology.values import Count, Duration, FilePath, ScopeName, Signers, WebAddress, WhoAll
 
 
 class KeyTrust(Owned):
@@ -42,7 +42,7 @@ class SignatureGate(Owned):
     """At least ``threshold`` of ``by`` have signed the digest."""
 
     type: Literal["signature"]
-    by: OneOrMany
+    by: Signers
     threshold: Count = 1
 
 
@@ -51,7 +51,7 @@ class AttestationGate(Owned):
 
     type: Literal["attestation"]
     predicate: Predicates
-    by: OneOrMany
+    by: Signers
     where: str | None = Field(default=None, min_length=1, max_length=4000)
 
 
@@ -67,13 +67,13 @@ class SoakGate(Owned):
     """The digest has been in the scope for this long."""
 
     type: Literal["soak"]
-    scope: Name = Field(alias="in")
+    scope: ScopeName = Field(alias="in")
     duration: Duration = Field(alias="for")
 
 
 class ApprovalGate(Owned):
     type: Literal["approval"]
-    by: OneOrMany
+    by: WhoAll
     count: Count = 1
     excluding: tuple[Literal["requester"], ...] = Field(default=("requester",), alias="not")
     expires: Duration | None = None

@@ -82,14 +82,3 @@ def _links_of(name: str, declared: Any) -> Iterator[Link]:
         case VirtualNode():
             for index, member in enumerate(declared.members):
                 yield Link(node(member), node(name), Flow.MEMBER, "", ("nodes", name, "members", index))
-
-
-def layers(graph: nx.MultiDiGraph[Vertex]) -> list[list[Vertex]]:
-    """Vertices by how far images have come; a cycle (rule G1 refuses it) shares one layer."""
-    condensed = nx.condensation(nx.DiGraph(graph))
-    groups = nx.get_node_attributes(condensed, "members")
-    order = {vertex: number for number, vertex in enumerate(graph)}
-    return [
-        sorted((vertex for component in generation for vertex in groups[component]), key=order.__getitem__)
-        for generation in nx.topological_generations(condensed)
-    ]

@@ -49,6 +49,7 @@ class Arrow:
     path: str
     label_x: int
     label_y: int
+    inside: bool = False  # within one box
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,12 @@ class Drawing:
 
 def arrange(topology: Topology) -> Drawing:
     flows = _between_boxes(topology)
-    boxes = _place(topology, _columns(topology, flows), flows)
-    arrows = tuple(_arrow(boxes[start], boxes[end], links) for (start, end), links in flows.items())
+    boxes = _place(topology, columns(topology), flows)
+    arrows = [_arrow(boxes[start], boxes[end], together) for (start, end), together in flows.items()]
+    arrows += _inside(topology, boxes)
     width = max((box.x + BOX_WIDTH for box in boxes.values()), default=0) + MARGIN
     height = max((box.y + box.height for box in boxes.values()), default=0) + MARGIN
-    return Drawing(topology.metadata.name, max(width, 240), max(height, 80), tuple(boxes.values()), arrows)
+    return Drawing(topology.metadata.name, max(width, 240), max(height, 80), tuple(boxes.values()), tuple(arrows))
 
 
 def _home(topology: Topology, vertex: Vertex) -> Vertex:
@@ -90,10 +92,11 @@ def _between_boxes(topology: Topology) -> dict[tuple[Vertex, Vertex], list[Link]
     return found
 
 
-def _columns(topology: Topology, flows: dict[tuple[Vertex, Vertex], list[Link]]) -> list[list[Vertex]]:
+def columns(topology: Topology) -> list[list[Vertex]]:
+    """Scopes, and the nodes of no scope, by how far images have come; a cycle (rule G1 refuses it) shares one column."""
     graph: nx.DiGraph[Vertex] = nx.DiGraph()
     graph.add_nodes_from(_vertices(topology))
-    graph.add_edges_from(flows)
+    graph.add_edges_from(_between_boxes(topology))
     condensed = nx.condensation(graph)
     members = nx.get_node_attributes(condensed, "members")
     order = {vertex: number for number, vertex in enumerate(graph)}
@@ -151,3 +154,17 @@ def _arrow(start: Box, end: Box, together: list[Link]) -> Arrow:
     look = next(flow for flow in (Flow.PROMOTION, Flow.REPLICATION, Flow.UPSTREAM, Flow.MEMBER) if flow in looks)
     label = ", ".join(dict.fromkeys(link.label for link in together if link.label))
     return Arrow(str(look), label, path, (x1 + x2) // 2, (y1 + y2) // 2 - 6)
+
+
+def _inside(topology: Topology, boxes: dict[Vertex, Box]) -> list[Arrow]:
+    """Replications between the nodes of one scope: arcs along the right side of its box."""
+    found = []
+    for link in links(topology):
+        box = boxes.get(_home(topology, link.source))
+        if link.flow is Flow.REPLICATION and box is not None and box is boxes.get(_home(topology, link.target)):
+            heights = {row.name: box.y + HEADER + number * ROW + 10 for number, row in enumerate(box.rows)}
+            start, end = heights[link.source.name], heights[link.target.name]
+            edge, reach = box.x + BOX_WIDTH - 8, box.x + BOX_WIDTH + 14 + abs(end - start) // 3
+            path = f"M{edge},{start} C{reach},{start} {reach},{end} {edge},{end}"
+            found.append(Arrow(str(link.flow), "", path, reach, start, inside=True))
+    return found

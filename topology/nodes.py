@@ -9,7 +9,23 @@ from pydantic import Field
 
 from topology.declared import Declared, Owned, SecretRef
 from topology.places import Certificate
-from topology.values import EVERYTHING, Count, Duration, Flag, Glob, Globs, Name, Names, Port, Size, WebAddress
+from topology.values import (
+    EVERYTHING,
+    Count,
+    Duration,
+    Flag,
+    Glob,
+    Globs,
+    HostName,
+    NodeName,
+    Port,
+    ScopeName,
+    SiteName,
+    Size,
+    WebAddress,
+)
+
+Nodes = Annotated[tuple[NodeName, ...], Field(min_length=1)]
 
 
 class Role(StrEnum):
@@ -20,21 +36,21 @@ class Role(StrEnum):
 class Placed(Owned):
     """A node that we run: on a host of a site, at a port."""
 
-    site: Name
-    host: Name
+    site: SiteName
+    host: HostName
     port: Port
     tls: Certificate | None = None
 
 
 class LocalNode(Placed):
     kind: Literal["local"]
-    scope: Name
+    scope: ScopeName
     role: Role = Role.PRIMARY
 
 
 class MirrorNode(Placed):
     kind: Literal["mirror"]
-    upstreams: Names
+    upstreams: Nodes
     repositories: Globs = EVERYTHING
     tag_ttl: Duration | None = None
     negative_ttl: Duration | None = None
@@ -46,10 +62,10 @@ class VirtualNode(Placed):
     """``owns``: which members may answer for a prefix, in order; ``unmatched``: what happens to the other names."""
 
     kind: Literal["virtual"]
-    members: Names
-    owns: dict[Glob, Names] = Field(default_factory=dict)
+    members: Nodes
+    owns: dict[Glob, Nodes] = Field(default_factory=dict)
     unmatched: Literal["deny", "members"] = "members"
-    push_to: Name | None = None
+    push_to: NodeName | None = None
 
 
 class Budget(Declared):
@@ -62,7 +78,7 @@ class ExternalNode(Owned):
 
     kind: Literal["external"]
     url: WebAddress
-    scope: Name | None = None
+    scope: ScopeName | None = None
     role: Role = Role.PRIMARY
     namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._/-]*$")
     base_path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]*$")

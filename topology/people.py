@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from identity.grants import Action
 from topology.declared import Declared, Owned, SecretRef
-from topology.values import EVERYTHING, Flag, Globs, Name, Names, WebAddress
+from topology.values import EVERYTHING, Flag, Globs, IssuerName, SiteName, UserName, WebAddress, Who
 
 
 class User(Owned):
@@ -31,7 +33,7 @@ class Issuer(Owned):
 class ClaimRule(Declared):
     """Which tokens of an issuer make their bearer a member. All claims must match exactly."""
 
-    issuer: Name
+    issuer: IssuerName
     claim: str | None = None
     value: str | None = None
     claims: dict[str, str] = Field(default_factory=dict)
@@ -51,15 +53,15 @@ class ClaimRule(Declared):
 
 
 class Group(Owned):
-    users: tuple[Name, ...] = ()
+    users: tuple[UserName, ...] = ()
     oidc: ClaimRule | None = None
 
 
 class ScopeGrant(Declared):
     """``to`` (a user, a group, everyone, authenticated) may do ``allow``; at ``sites`` only, when given."""
 
-    to: Name
+    to: Who
     allow: tuple[Action, ...] = Field(min_length=1)
     repositories: Globs = EVERYTHING
     tags: Globs = EVERYTHING
-    sites: Names | None = None
+    sites: Annotated[tuple[SiteName, ...], Field(min_length=1)] | None = None

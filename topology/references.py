@@ -20,6 +20,7 @@ from topology.model import (
     Topology,
     VirtualNode,
 )
+from topology.schema import declared_names
 
 Path = tuple[str | int, ...]
 WHO = ("users", "groups")
@@ -39,7 +40,7 @@ class Use:
 
 def check_references(topology: Topology, data: dict[str, Any]) -> list[Breach]:
     """``data``: the whole file, so that what another stage refused still counts as declared."""
-    declared = {section: _declared(data.get(section)) for section in data}
+    declared = declared_names(data)
     breaches = list(_twice(topology))
     for use in uses(topology):
         known = set(use.also).union(*(declared.get(section, ()) for section in use.sections))
@@ -47,14 +48,6 @@ def check_references(topology: Topology, data: dict[str, Any]) -> list[Breach]:
             breaches.append(_unknown(use, known))
     breaches += _hosts(topology, data)
     return breaches
-
-
-def _declared(section: Any) -> frozenset[str]:
-    if isinstance(section, dict):
-        return frozenset(section)
-    if isinstance(section, list):
-        return frozenset(str(item["id"]) for item in section if isinstance(item, dict) and "id" in item)
-    return frozenset()
 
 
 def _unknown(use: Use, known: Iterable[str]) -> Breach:

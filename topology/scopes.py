@@ -18,12 +18,12 @@ from topology.values import (
     Flag,
     Glob,
     Globs,
-    Name,
-    OneOrMany,
     Percent,
     Rate,
     Size,
+    SlaName,
     Timezone,
+    WhoAll,
 )
 
 
@@ -106,14 +106,14 @@ class Cleanup(Declared):
 class Overrides(Declared):
     """Who may put their own image in place of a replicated tag."""
 
-    by: OneOrMany
+    by: WhoAll
 
 
 class Scope(Owned):
     """The write policy of a prod or archive scope must be said; that of others is open (who has a push grant)."""
 
     class_: ScopeClass = Field(alias="class")
-    sla: Name | None = None
+    sla: SlaName | None = None
     protect: Flag = False
     write: WritePolicy = WritePolicy.OPEN
     grants: tuple[ScopeGrant, ...] = ()

@@ -25,6 +25,7 @@ from pydantic import (
     TypeAdapter,
     WithJsonSchema,
 )
+from pydantic.fields import FieldInfo
 from wcmatch import glob
 
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
@@ -33,6 +34,7 @@ SIZE = r"^[0-9]+(\.[0-9]+)?([KMGTP]i?)?B$"
 RATE = r"^[0-9]+(\.[0-9]+)?([KMGTkmgt]i?)?(bit|B/s)$"
 PERCENT = r"^[0-9]+(\.[0-9]+)?%$"
 EXPRESSION_LIMIT = 1000
+NAMES_OF = "x-towpath-names-of"
 _LONGEST = timedelta(days=36_525)  # a century; more is a slip, and overflows what clocks hold
 _BYTES = TypeAdapter(ByteSize)
 
@@ -143,6 +145,10 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _one_or_many(item: Any) -> BeforeValidator:
+    return BeforeValidator(_listed, json_schema_input_type=item | list[item])
+
+
 def _written(read: Callable[[Any], Any], pattern: str, example: str) -> tuple[BeforeValidator, WithJsonSchema]:
     schema = {"type": "string", "pattern": pattern, "examples": [example]}
     return BeforeValidator(read), WithJsonSchema(schema)
@@ -168,7 +174,28 @@ FilePath = Annotated[Path, BeforeValidator(_file), WithJsonSchema({"type": "stri
 Flag = StrictBool
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-OneOrMany = Annotated[Names, BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+def _name_of(*sections: str) -> FieldInfo:
+    """Marks the name of something declared: `towpath schema --workspace` lists the names of these sections."""
+    marked: FieldInfo = Field(json_schema_extra={NAMES_OF: list(sections)})
+    return marked
+
+
+SiteName = Annotated[Name, _name_of("sites")]
+HostName = Annotated[Name, _name_of("hosts")]
+UserName = Annotated[Name, _name_of("users")]
+Who = Annotated[Name, _name_of("users", "groups", "words")]
+IssuerName = Annotated[Name, _name_of("issuers")]
+SlaName = Annotated[Name, _name_of("slas")]
+ScopeName = Annotated[Name, _name_of("scopes")]
+NodeName = Annotated[Name, _name_of("nodes")]
+TrustName = Annotated[Name, _name_of("trust")]
+GateName = Annotated[Name, _name_of("gates")]
+EdgeName = Annotated[Name, _name_of("promotions", "replications")]
+_SOME = Field(min_length=1)
+WhoAll = Annotated[tuple[Who, ...], _SOME, _one_or_many(Who)]
+Signers = Annotated[tuple[TrustName, ...], _SOME, _one_or_many(TrustName)]
+Targets = Annotated[tuple[NodeName, ...], _SOME, _one_or_many(NodeName)]
 Globs = Annotated[tuple[Glob, ...], Field(min_length=1)]
 EVERYTHING: tuple[str, ...] = ("**",)
