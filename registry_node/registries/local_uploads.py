@@ -22,6 +22,7 @@ from registry_node.settings import Limits, Rules
 from registry_node.storage.blobs import add_blob
 from registry_node.storage.changes import Transaction
 from registry_node.storage.incoming import Incoming, gathered
+from registry_node.storage.rules import BlobAdded
 from registry_node.storage.rules.quota import used_bytes
 from registry_node.storage.schema import uploads
 from registry_node.storage.store import Store
@@ -44,9 +45,7 @@ class LocalUploads:
         call.remaining()
         check_repository(repository)
         digest, size = descriptor.digest, descriptor.size
-        limit = await self._room()
-        if limit is not None and size > limit:
-            raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes, this blob has {size}")
+        await self._store.read(lambda tx: self._store.check(tx, BlobAdded(repository, str(digest), size)))
         incoming = await self._store.on_disk("a blob", Incoming.new, self._store.files.temp_path(), digest.algorithm)
         try:
             async for piece in gathered(chunks):

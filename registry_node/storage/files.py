@@ -37,9 +37,16 @@ class BlobFiles:
             folder.mkdir(parents=True, exist_ok=True)
         for left in self.temp.iterdir():
             left.unlink()
-        for number in range(256):  # now, so that no push has to make its folder durable
-            (self.blobs / "sha256" / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        for folder in (self.blobs / "sha256", self.blobs, self.blobs.parent):
+        self._fan_out(self.blobs / "sha256")
+        for folder in (self.blobs, self.blobs.parent):
+            sync_folder(folder)
+
+    def _fan_out(self, folder: Path) -> None:
+        """Makes the folders of all first bytes now, so that no push has to make one durable."""
+        folder.mkdir(exist_ok=True)
+        if len(list(folder.iterdir())) < 256:
+            for number in range(256):
+                (folder / f"{number:02x}").mkdir(exist_ok=True)
             sync_folder(folder)
 
     def keep_uploads(self, sessions: set[str]) -> None:

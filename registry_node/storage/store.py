@@ -30,7 +30,7 @@ from registry_node.storage.journal import Journal, last_position
 from registry_node.storage.metadata import Metadata
 from registry_node.storage.reads import Reads
 from registry_node.storage.replay import replay
-from registry_node.storage.rules import Rule
+from registry_node.storage.rules import Change, Rule
 from registry_node.storage.schema import uploads
 
 T = TypeVar("T")
@@ -102,6 +102,11 @@ class Store:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs ``work`` on one consistent view of the index."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._view, work)
+
+    def check(self, tx: Connection, change: Change) -> None:
+        """Whether the rules would refuse this now: asked early, before bytes are taken. The writing transaction asks
+        again."""
+        Transaction(tx, self._rules, self.clock).check(change)
 
     async def on_disk(self, what: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that writes files in a thread of its own. ``what`` names it in errors. Raises Unavailable,
