@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from promotions.retry import RetryPolicy
 from promotions.transfer import current
 
 LEASE_SECONDS = 60.0
+MAX_CHANGES = 1000  # of TagTransaction
 LEASE_PATIENCE = 90.0  # seconds to wait for another holder; longer than its lease can be without renewal
 
 
@@ -146,6 +147,12 @@ class Committer:
         registry, repository = self.place.registry, self.place.repository
         manifest = await registry.get_manifest(self.call, repository, str(digest))
         await self.retry(lambda: registry.put_manifest(self.call, repository, manifest, tags=(tag,)))
+
+
+def in_transactions(changes: tuple[TagChange, ...]) -> Iterator[tuple[TagChange, ...]]:
+    """As many at a time as one transaction takes."""
+    for start in range(0, len(changes), MAX_CHANGES):
+        yield changes[start : start + MAX_CHANGES]
 
 
 def _receipt(receipt: TagReceipt) -> dict[str, Any]:

@@ -64,3 +64,13 @@ REPLICATED = Table(  # what a target has of a repository, and how far behind it 
     Column("lag", Float),  # seconds from the push at the source to a whole closure here; NULL: nothing moved
     Column("problem", Text),
 )
+
+OUTBOX = Table(  # replication: tag changes sent, and not in the ledger yet
+    "outbox",
+    METADATA,
+    Column("txid", String(100), primary_key=True),
+    Column("replication", String(200), nullable=False),
+    Column("target", String(63), nullable=False),
+    Column("repository", String(255), nullable=False),
+    Column("body", JSON, nullable=False),
+)

@@ -71,8 +71,9 @@ def request_key(edge: str, repository: str, digest: str, tags: Sequence[str], in
     return hashlib.sha256(rfc8785.dumps(asked)).hexdigest()
 
 
-def new_id() -> str:
-    return f"pr_{str(ULID()).lower()}"
+def new_id(kind: str = "pr") -> str:
+    """``pr_`` and a ULID in lower case: ids sort by the time they were made."""
+    return f"{kind}_{str(ULID()).lower()}"
 
 
 class Store:

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from oci_wire.digest import Digest
 from oci_wire.closure import report
+from oci_wire.digest import Digest
 from promotions.attest import VSA
 from promotions.ledger import Ledger
 from promotions.outcome import Ending, Request

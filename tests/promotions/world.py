@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from cryptography.hazmat.primitives import serialization
 
 from identity.grants import Principal
 from oci_wire.descriptor import Descriptor
@@ -70,6 +75,7 @@ DOCUMENT: dict[str, Any] = {
     ],
 }
 _PAIRS = {name: generate() for name in ("release", "towpath")}  # scrypt is slow on purpose: once a run
+_KEYS = {name: load_private(pair[0]) for name, pair in _PAIRS.items()}
 
 
 def topology(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> Topology:
@@ -77,10 +83,25 @@ def topology(folder: Path, change: Callable[[dict[str, Any]], None] | None = Non
     document = json.loads(json.dumps(DOCUMENT))
     if change is not None:
         change(document)
-    for name, (private, public) in _PAIRS.items():
-        (folder / f"{name}.key").write_bytes(private)
+    for name, (_, public) in _PAIRS.items():
+        (folder / f"{name}.key").write_bytes(_plain(name))
         (folder / f"{name}.pub").write_bytes(public)
     return Topology.model_validate(document, context={"base": str(folder)})
+
+
+def _plain(name: str) -> bytes:
+    key = _KEYS[name].key
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+@cache
+def _empty_database() -> bytes:
+    """Migrated once a run."""
+    with TemporaryDirectory() as folder:
+        Store.open(Path(folder)).close()
+        return (Path(folder) / "promotions.db").read_bytes()
 
 
 @dataclass
@@ -145,9 +166,11 @@ class World:
         self.folder = folder
         self.topology = topology(folder, change)
         self.nodes = Nodes(self.topology)
+        (folder / "engine").mkdir(exist_ok=True)
+        (folder / "engine" / "promotions.db").write_bytes(_empty_database())
         self.store = Store.open(folder / "engine")
-        self.key = load_private(_PAIRS["release"][0])
-        self.now: Callable[[], float] = __import__("time").time
+        self.key = _KEYS["release"]
+        self.now: Callable[[], float] = time.time
 
     @property
     def ledgers(self) -> Path:

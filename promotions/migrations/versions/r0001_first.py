@@ -61,8 +61,16 @@ def upgrade() -> None:
         sa.Column("lag", sa.Float),
         sa.Column("problem", sa.Text),
     )
+    op.create_table(
+        "outbox",
+        sa.Column("txid", sa.String(100), primary_key=True),
+        sa.Column("replication", sa.String(200), nullable=False),
+        sa.Column("target", sa.String(63), nullable=False),
+        sa.Column("repository", sa.String(255), nullable=False),
+        sa.Column("body", sa.JSON, nullable=False),
+    )
 
 
 def downgrade() -> None:
-    for table in ("replicated", "clock", "positions", "promotions"):
+    for table in ("outbox", "replicated", "clock", "positions", "promotions"):
         op.drop_table(table)

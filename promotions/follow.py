@@ -1,0 +1,118 @@
+"""Following a node's events: what changes at the source of a replication is at its targets soon after.
+
+The position is kept, so nothing is skipped over a restart. Events are hints: what failed is tried again, and a
+reconcile at a declared interval finds whatever no event told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from identity.grants import matches
+from oci_wire.errors import Gone, RegistryError
+from oci_wire.extension import Event
+from oci_wire.registry import Call
+from promotions.outcome import Refused
+from promotions.positions import Positions
+from promotions.replicate import ACTOR, ReplicationReport, Replicator
+from topology.model import Replication
+
+LOG = logging.getLogger("towpath.replication")
+WAIT_SECONDS = 15.0  # of one long poll
+AGAIN_SECONDS = 2.0  # after a source that did not answer, or a target that failed
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows one replication edge until it is told to stop."""
+
+    replicator: Replicator
+    edge: Replication
+    wait: float = WAIT_SECONDS
+    again: float = AGAIN_SECONDS
+    _failed: set[str] = field(default_factory=set)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises nothing that a registry can cause: it says so in the log and tries again."""
+        while not stop.is_set():
+            try:
+                await self.once()
+                pause = self.again if self._failed else 0.0
+            except RegistryError as error:
+                LOG.warning("%s: %s does not answer: %s", self.edge.id, self.edge.source, error.message)
+                pause = self.again
+            except Refused as error:
+                LOG.error("%s: %s", self.edge.id, error.reason)
+                pause = max(self.again, 30.0)
+            await _sleep(stop, pause)
+
+    async def once(self) -> list[ReplicationReport]:
+        """Applies the events there are, or waits for some; the first time, and after a gap, compares everything."""
+        positions = Positions(self.replicator.store)
+        after = await positions.position(self.edge.id, self.edge.source)
+        if after is None:
+            return await self._compare(positions)
+        try:
+            events = await self._events(after, 0.0 if self._failed else self.wait)
+        except Gone:
+            return await self._compare(positions)
+        reports = [await self._apply(each) for each in self._touched(events)]
+        if events:
+            await positions.move(self.edge.id, self.edge.source, events[-1].position)
+        return reports
+
+    async def _events(self, after: int, wait: float) -> list[Event]:
+        registry = self.replicator.registries.place(self.edge.source, "any").registry
+        return [event async for event in registry.events(Call(ACTOR), after=after, wait=wait)]
+
+    def _touched(self, events: list[Event]) -> list[str]:
+        """Repositories to look at, each once, in the order of their first event; then those that failed before."""
+        names = [each.repository for each in events if each.kind == "tag"]
+        names = [each for each in dict.fromkeys(names) if matches(each, self.edge.repositories)]
+        return names + sorted(self._failed - set(names))
+
+    async def _compare(self, positions: Positions) -> list[ReplicationReport]:
+        """The newest position first, then everything: what changes meanwhile is an event after it."""
+        position = await self._newest()
+        reports = [report async for report in self.replicator.everything(self.edge)]
+        for report in reports:
+            self._remember(report)
+        await positions.move(self.edge.id, self.edge.source, position)
+        return reports
+
+    async def _newest(self) -> int:
+        """Where events stand now: read to the end, or as a node says that keeps only later ones. Raises RegistryError."""
+        position = 0
+        while True:
+            try:
+                events = await self._events(position, 0.0)
+            except Gone as error:
+                known = error.detail if isinstance(error.detail, dict) else {}
+                return int(known.get("position", 0))
+            if not events:
+                return position
+            position = events[-1].position
+
+    async def _apply(self, repository: str) -> ReplicationReport:
+        report = await self.replicator.repository(self.edge, repository)
+        self._remember(report)
+        return report
+
+    def _remember(self, report: ReplicationReport) -> None:
+        if report.whole:
+            self._failed.discard(report.repository)
+            return
+        self._failed.add(report.repository)
+        for target in report.targets:
+            if target.problem:
+                LOG.warning("%s: %s: %s", self.edge.id, report.repository, target.problem)
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

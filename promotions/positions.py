@@ -1,0 +1,75 @@
+"""What replication remembers between runs: how far events were applied, what each target has, what is not ledgered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from promotions.schema import OUTBOX, POSITIONS, REPLICATED
+from promotions.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """What a target has of a repository: ``at`` is when it was last looked at, ``lag`` in seconds."""
+
+    replication: str
+    target: str
+    repository: str
+    at: float
+    lag: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unledgered:
+    txid: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    store: Store
+
+    async def position(self, replication: str, node: str) -> int | None:
+        """The last event that was applied; None: none yet, so compare everything first."""
+        where = (POSITIONS.c.replication == replication) & (POSITIONS.c.node == node)
+        return await self.store.read(lambda tx: tx.execute(select(POSITIONS.c.position).where(where)).scalar())
+
+    async def move(self, replication: str, node: str, position: int) -> None:
+        row = {"replication": replication, "node": node, "position": position}
+        query = insert(POSITIONS).values(**row)
+        query = query.on_conflict_do_update(index_elements=["replication", "node"], set_={"position": position})
+        await self.store.write(lambda tx: tx.execute(query))
+
+    async def note(self, row: Replicated) -> None:
+        """Remembers how a target stands. A run that moved nothing keeps the lag of the last that did."""
+        values = {name: getattr(row, name) for name in Replicated.__dataclass_fields__}
+        changed = {"at": row.at, "problem": row.problem} | ({"lag": row.lag} if row.lag is not None else {})
+        query = insert(REPLICATED).values(**values)
+        keys = ["replication", "target", "repository"]
+        query = query.on_conflict_do_update(index_elements=keys, set_=changed)
+        await self.store.write(lambda tx: tx.execute(query))
+
+    async def standing(self, replication: str) -> list[Replicated]:
+        """How every target stood when it was last looked at."""
+        query = select(REPLICATED).where(REPLICATED.c.replication == replication)
+        rows = await self.store.read(lambda tx: tx.execute(query).all())
+        return [Replicated(*(each._mapping[name] for name in Replicated.__dataclass_fields__)) for each in rows]
+
+    async def sending(self, replication: str, target: str, repository: str, record: Unledgered) -> None:
+        """Written before tags are changed, so that a crash loses no ledger record."""
+        values = {"txid": record.txid, "replication": replication, "target": target, "repository": repository}
+        query = insert(OUTBOX).values(**values, body=record.body).on_conflict_do_nothing()
+        await self.store.write(lambda tx: tx.execute(query))
+
+    async def unledgered(self, replication: str, target: str, repository: str) -> list[Unledgered]:
+        columns = (OUTBOX.c.replication == replication, OUTBOX.c.target == target, OUTBOX.c.repository == repository)
+        rows = await self.store.read(lambda tx: tx.execute(select(OUTBOX).where(*columns)).all())
+        return [Unledgered(each.txid, each.body) for each in rows]
+
+    async def ledgered(self, txid: str) -> None:
+        await self.store.write(lambda tx: tx.execute(delete(OUTBOX).where(OUTBOX.c.txid == txid)))
