@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+from promotions.cleanup import Cleaner
 from promotions.database import DatabaseUnusable
 from promotions.engine import Engine
 from promotions.keys import KeyInvalid
 from promotions.ledger import LedgerBroken
 from promotions.outcome import Refused
+from promotions.progress import Watch, unwatched
 from promotions.registries import Address, RemoteRegistries
+from promotions.replicate import Replicator
 from promotions.store import Store
 from promotions.transfer import SourceIncomplete
 from sites.credentials import ENGINE
@@ -28,15 +33,36 @@ def registries_of(workspace: Workspace) -> RemoteRegistries:
     return RemoteRegistries(workspace.topology, addresses)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What moves images and what takes them away, over one store and one set of ledgers."""
+
+    engine: Engine
+    replicator: Replicator
+    cleaner: Cleaner
+    store: Store
+    ledgers: Path
+
+
+def ledgers_of(workspace: Workspace) -> Path:
+    return workspace.running_state().engine / "ledger"
+
+
 @asynccontextmanager
-async def engine_of(workspace: Workspace) -> AsyncIterator[Engine]:
-    """The engine with its store and ledgers in the state folder. Closed on the way out."""
-    folder = workspace.running_state().engine
+async def opened(workspace: Workspace, *, watch: Watch = unwatched, confirm: bool = False) -> AsyncIterator[Parts]:
+    """All of it, with its database open. ``confirm``: a person said yes to many deletions. Raises Problem."""
+    topology, ledgers = workspace.topology, ledgers_of(workspace)
     with translated():
         async with registries_of(workspace) as registries:
-            store = Store.open(folder)
+            store = Store.open(workspace.state.engine)
             try:
-                yield Engine(workspace.topology, registries, store, folder / "ledger")
+                yield Parts(
+                    Engine(topology, registries, store, ledgers),
+                    Replicator(topology, registries, store, ledgers, watch=watch, confirm=confirm),
+                    Cleaner(topology, registries, store, ledgers),
+                    store,
+                    ledgers,
+                )
             finally:
                 store.close()
 

@@ -11,7 +11,7 @@ from oci_wire.reference import Reference
 from promotions.gates.verdict import Answer
 from promotions.outcome import Ending, Outcome, Request
 from towpath.access import ANYBODY, Who
-from towpath.engine import engine_of
+from towpath.engine import opened
 from towpath.exits import Exit
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
@@ -44,10 +44,39 @@ async def promote(
     out, workspace = options.open(), where.open()
     request = _request(what, source, target)
     principal = who.principal(workspace.topology)
-    async with engine_of(workspace) as engine:
+    async with opened(workspace) as parts:
         with watching(out) as watch:
-            outcome = await engine.promote(request, principal, dry_run=dry_run, watch=watch)
+            outcome = await parts.engine.promote(request, principal, dry_run=dry_run, watch=watch)
     return say(out, outcome, request)
+
+
+async def why(
+    image: Annotated[str, Parameter(help="SCOPE/REPOSITORY:TAG")],
+    *,
+    who: Who = ANYBODY,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """What stands between an image and the next scope: a dry run over every edge that leads out of its scope."""
+    out, workspace = options.open(), where.open()
+    scope, _, rest = image.partition("/")
+    if scope not in workspace.topology.scopes:
+        known = ", ".join(workspace.topology.scopes)
+        raise Problem("unknown-name", f"{scope!r} is no scope", next=f"known: {known}", exit=Exit.USAGE)
+    repository, reference, tag = split_image(rest)
+    edges = [edge for edge in workspace.topology.promotions if edge.source == scope]
+    if not edges:
+        raise Problem(
+            "no-edge", f"no edge leads out of {scope}", next="towpath graph shows the ways", exit=Exit.REFUSED
+        )
+    principal, endings = who.principal(workspace.topology), []
+    async with opened(workspace) as parts:
+        for edge in edges:
+            request = Request(repository, reference, edge.id, tag=tag)
+            outcome = await parts.engine.promote(request, principal, dry_run=True)
+            endings.append(outcome.ending)
+            out.emit(_record(outcome), "\n".join([f"{edge.id}: {scope} -> {edge.target}", *_lines(outcome)]))
+    return min(EXITS[each] for each in endings)
 
 
 def _request(what: tuple[str, ...], source: str, target: str) -> Request:
@@ -59,11 +88,11 @@ def _request(what: tuple[str, ...], source: str, target: str) -> Request:
             next="towpath promote EDGE REPOSITORY:TAG   or   towpath promote --from SCOPE --to SCOPE REPOSITORY:TAG",
             exit=Exit.USAGE,
         )
-    repository, reference, tag = _split(image)
+    repository, reference, tag = split_image(image)
     return Request(repository, reference, edge, source, target, tag)
 
 
-def _split(image: str) -> tuple[str, str, str]:
+def split_image(image: str) -> tuple[str, str, str]:
     """Repository, tag or digest, and the tag when both are written."""
     try:
         parsed = Reference.parse(image)
@@ -129,16 +158,25 @@ def _record(outcome: Outcome) -> dict[str, Any]:
 
 
 _MARKS = {Answer.PASS: "✓", Answer.HOLD: "…", Answer.REFUSE: "✗"}
-_TITLES = {Ending.DONE: "PROMOTED", Ending.NOTHING_TO_DO: "UNCHANGED", Ending.PLANNED: "WOULD PROMOTE"}
+_TITLES = {
+    Ending.DONE: "PROMOTED",
+    Ending.NOTHING_TO_DO: "UNCHANGED",
+    Ending.PLANNED: "WOULD PROMOTE",
+    Ending.WAITING: "WAITING",
+}
 
 
 def _lines(outcome: Outcome) -> list[str]:
     gates = [f"{_MARKS[each.answer]} {each.gate}{_why(each.reasons)}" for each in outcome.verdicts]
-    image = f"{outcome.target}/{outcome.repository}:{','.join(outcome.tags)}@{outcome.digest}"
-    lines = [f"gates     {'  '.join(gates) or 'none'}"]
+    lines = [f"gates     {'  '.join(gates) or 'none'}"] if outcome.verdicts or outcome.ok else []
     for tag, shown in outcome.would_change.items():
-        lines.append(f"tag       {tag}: {shown or '(absent)'} -> {outcome.digest}")
-    return [*lines, f"{_TITLES[outcome.ending]}  {image}  {outcome.promotion}".rstrip()]
+        if shown != outcome.digest:
+            lines.append(f"tag       {tag}: {shown or '(absent)'} -> {outcome.digest}")
+    lines += [f"because   {each}" for each in outcome.reasons]
+    lines += [f"next      {outcome.remedy}"] if outcome.remedy else []
+    image = f"{outcome.target}/{outcome.repository}:{','.join(outcome.tags)}@{outcome.digest}"
+    title = _TITLES.get(outcome.ending, "NOT PROMOTED")
+    return [*lines, f"{title}  {image}  {outcome.promotion}".rstrip() if outcome.digest else title]
 
 
 def _why(reasons: tuple[str, ...]) -> str:

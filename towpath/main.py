@@ -38,13 +38,15 @@ VERBS: dict[str, Verb] = {
     "ls": Verb("Images", "towpath.images:ls", "List repositories of a scope, or tags of a repository."),
     "inspect": Verb("Images", "towpath.images:inspect", "Digest, size, platforms and layers of an image."),
     "copy": Verb("Images", "towpath.images:copy", "Copy an image: a registry or an OCI layout folder, either way."),
-    "sign": Verb("Images", "towpath.flow:sign", "Sign an image with a key, as cosign does."),
-    # Flow: towpath/flow.py
+    "sign": Verb("Images", "towpath.evidence:sign", "Sign an image with a key, as cosign does."),
+    # Flow: towpath/flow.py, evidence.py, moving.py
     "promote": Verb("Flow", "towpath.flow:promote", "Move an image along an edge, through its gates."),
     "why": Verb("Flow", "towpath.flow:why", "What stands between an image and the next scope."),
-    "trace": Verb("Flow", "towpath.flow:trace", "By which edges, when, by whom and on what evidence an image came."),
-    "replicate": Verb("Flow", "towpath.flow:replicate", "Bring a replica up to date now."),
-    "cleanup": Verb("Flow", "towpath.flow:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
+    "trace": Verb(
+        "Flow", "towpath.evidence:trace", "By which edges, when, by whom and on what evidence an image came."
+    ),
+    "replicate": Verb("Flow", "towpath.moving:replicate", "Bring a replica up to date now."),
+    "cleanup": Verb("Flow", "towpath.moving:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
     # System: towpath/system.py
     "serve": Verb("System", "towpath.system:serve", "Run one registry node."),
     "control": Verb("System", "towpath.system:control", "Run the controller: clock, replication, cleanup."),

@@ -105,7 +105,7 @@ def of_registry(error: errors.RegistryError, where: str = "") -> Problem:
     return Problem(
         error.code.lower().replace("_", "-"),
         error.message,
-        where=where,
+        where=where or "; ".join(getattr(error, "__notes__", ())),
         next=_REGISTRY_NEXT.get(kind, ""),
         exit=_REGISTRY_EXITS.get(kind, Exit.FAILED),
     )
