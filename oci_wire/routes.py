@@ -21,7 +21,7 @@ from enum import Enum
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from oci_wire.digest import Digest, looks_like_digest
-from oci_wire.errors import NameInvalid
+from oci_wire.errors import NameInvalid, RequestInvalid
 from oci_wire.reference import check_repository, check_tag
 
 
@@ -83,11 +83,11 @@ class Route:
 def parse(target: str) -> Route | None:
     """Reads a request target (path and query, undecoded). None when it is no URL of the protocol.
 
-    Raises NameInvalid, TagInvalid or DigestInvalid when it is one, about something that cannot exist."""
+    Raises NameInvalid, TagInvalid, DigestInvalid or RequestInvalid when it is one, about something that cannot exist."""
     path, _, query = target.partition("?")
     if not path.startswith("/v2"):
         return None
-    pairs = tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=100)) if query else ()
+    pairs = parse_query(query)
     if path in ("/v2", "/v2/"):
         return Route(Endpoint.BASE, query=pairs)
     if path == "/v2/_catalog":
@@ -95,6 +95,14 @@ def parse(target: str) -> Route | None:
     if not path.startswith("/v2/"):
         return None
     return _in_repository(path[len("/v2/") :], pairs)
+
+
+def parse_query(query: str, limit: int = 200) -> tuple[tuple[str, str], ...]:
+    """Names and values in order. Raises RequestInvalid for more than ``limit`` of them."""
+    try:
+        return tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=limit)) if query else ()
+    except ValueError:
+        raise RequestInvalid(f"at most {limit} parameters are read") from None
 
 
 def _in_repository(rest: str, query: tuple[tuple[str, str], ...]) -> Route | None:

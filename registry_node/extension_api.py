@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -28,6 +28,7 @@ from oci_wire.extension import (
     TagTransaction,
 )
 from oci_wire.reference import check_repository
+from oci_wire.routes import parse_query
 from registry_node.exchange import MAX_PAGE, Exchange
 from registry_node.messages import Response
 
@@ -57,7 +58,7 @@ ExtensionHandler = Callable[[Exchange, ExtensionRoute], Awaitable[Response]]
 def parse(target: str) -> ExtensionRoute | None:
     """Reads a request target; None when it is no URL of the extension. Raises NameInvalid, RequestInvalid."""
     path, _, query = target.partition("?")
-    pairs = tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=20)) if query else ()
+    pairs = parse_query(query)
     if path == ROOT:
         return ExtensionRoute("features", query=pairs)
     if path == EVENTS:

@@ -72,7 +72,7 @@ class Request:
 
     @property
     def has_body(self) -> bool:
-        return "transfer-encoding" in self.headers or bool(self.content_length)
+        return "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
 
     @property
     def unread(self) -> bool:
