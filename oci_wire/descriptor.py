@@ -57,7 +57,7 @@ class Descriptor:
             _strings(value.get("annotations"), "annotations"),
             _text(value.get("artifactType")),
             _platform(value.get("platform")),
-            tuple(each for each in value.get("urls") or () if isinstance(each, str)),
+            _urls(value.get("urls")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -86,6 +86,14 @@ def _strings(value: Any, what: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise ManifestInvalid(f"{what} must map strings to strings")
     return dict(value)
+
+
+def _urls(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ManifestInvalid("urls must be a list of strings")
+    return tuple(value)
 
 
 def _platform(value: Any) -> Platform | None:

@@ -66,8 +66,8 @@ class Digest:
 
     @property
     def fallback_tag(self) -> str:
-        """The tag of the referrers tag schema (distribution-spec 1.1, "Referrers Tag Schema")."""
-        return f"{self.algorithm}-{self.hex}"[:128]
+        """The tag of the referrers tag schema: 64 of the digits (distribution-spec 1.1, "Referrers Tag Schema")."""
+        return f"{self.algorithm}-{self.hex[:64]}"
 
 
 def looks_like_digest(text: str) -> bool:

@@ -46,11 +46,11 @@ Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 class Wire(BaseModel):
     """Frozen; unknown fields are refused on requests, so that a misspelt condition never passes as none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Features(Wire):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     versions: tuple[str, ...] = (VERSION,)
     node: str
     scope: str
@@ -156,7 +156,7 @@ class ClosureReport(Wire):
 
 
 class Event(Wire):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     position: int  # opaque but growing; the ``after`` of the next call
     kind: Literal["tag", "manifest", "manifest-deleted"]
     repository: str

@@ -6,6 +6,7 @@ Source: OCI image-spec 1.1 (manifest, index), Docker image manifest v2 schema 2 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 IMAGES = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_LIST)
 ACCEPTED = IMAGES + INDEXES
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_BYTES = 4 * 1024 * 1024  # distribution-spec 1.1 asks for at least 4 MiB
 # Layers whose bytes live elsewhere: no registry needs to hold them (image-spec 1.1, "Non-distributable layers").
 FOREIGN_LAYERS = (
@@ -97,11 +99,21 @@ class Manifest:
         return Descriptor(self.media_type, self.digest, self.size, self.annotations, self.artifact_type)
 
 
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ on which of two equal keys counts (as with hybrids, below)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ManifestInvalid("a JSON object of the manifest has a key twice")
+    return found
+
+
 def _load(content: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(content)
+        body = json.loads(content.decode(), object_pairs_hook=_each_key_once)
+        if _SURROGATE.search(content):
+            json.dumps(body, ensure_ascii=False).encode()  # half a character cannot be stored or sent
     except (ValueError, RecursionError):
-        raise ManifestInvalid("the manifest is not JSON") from None
+        raise ManifestInvalid("the manifest is not JSON in UTF-8") from None
     if not isinstance(body, dict):
         raise ManifestInvalid("a manifest must be a JSON object")
     if body.get("schemaVersion") == 1:
@@ -137,11 +149,11 @@ def _refuse_hybrids(body: dict[str, Any], indexed: bool) -> None:
 
 def _descriptors(body: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
     found = body.get(key)
-    if found is None and key == "manifests":
-        raise ManifestInvalid("an index needs manifests")
-    if not isinstance(found or [], list):
-        raise ManifestInvalid(f"{key} must be a list")
-    return tuple(Descriptor.from_json(each) for each in found or [])
+    if found is None and key == "layers":
+        return ()
+    if not isinstance(found, list):
+        raise ManifestInvalid(f"{key} must be a list of descriptors")
+    return tuple(Descriptor.from_json(each) for each in found)
 
 
 def _artifact_type(body: dict[str, Any], config: Descriptor | None) -> str:
