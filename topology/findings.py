@@ -53,6 +53,7 @@ def suggest(name: str, known: Iterable[str], noun: str = "") -> str:
     """``did you mean `x`?``, or what there is to choose from, or ""."""
     choices = sorted(set(known))
     near = get_close_matches(name, choices, n=1, cutoff=0.6)
+    near = near or [each for each in choices if len(name) > 2 and (each.startswith(name) or name.startswith(each))]
     if near:
         return f"did you mean `{near[0]}`?"
     if not choices:

@@ -51,7 +51,7 @@ def check_shape(document: doc.Document, base: Path, spared: Sequence[doc.Path] =
         problems = invalid.errors(include_url=False, include_input=True)
     findings = tuple(
         document.breached(breach.code, breach)
-        for breach in (_breach(problem) for problem in problems)
+        for breach in (_breach(problem, document.data) for problem in problems if not _follows(problem, problems))
         if not any(_touches(breach.path, path) for path in spared)
     )
     data, kept = _without(document.data, [_path(problem["loc"]) for problem in problems])
@@ -61,6 +61,14 @@ def check_shape(document: doc.Document, base: Path, spared: Sequence[doc.Path] =
         partial, kept = Topology.model_validate(_ENVELOPE, context=context), {}
     return Shape(
         None, partial, findings, frozenset(str(problem["loc"][0]) for problem in problems if problem["loc"]), kept
+    )
+
+
+def _follows(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """A list that seems too short only because its elements were refused."""
+    loc = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in problems
     )
 
 
@@ -93,9 +101,9 @@ def _without(data: dict[str, Any], broken: list[doc.Path]) -> tuple[dict[str, An
     return _ENVELOPE | left, kept
 
 
-def _breach(problem: ErrorDetails) -> Breach:
+def _breach(problem: ErrorDetails, data: Any) -> Breach:
     path, kind = _path(problem["loc"]), problem["type"]
-    where = _owner(path)
+    where = _owner(path, data)
     last = str(path[-1]) if path else ""
     match kind:
         case "extra_forbidden":
@@ -105,25 +113,25 @@ def _breach(problem: ErrorDetails) -> Breach:
             return Breach(path[:-1], f"`{last}` is missing{where}", f"add `{last}: …`", at_key=True, code="T007")
         case "union_tag_not_found":
             key = "kind" if path[:1] == ("nodes",) else "type"
-            return Breach(
-                path, f"`{key}` is missing{_owner((*path, key))}", f"add `{key}: …`", at_key=True, code="T007"
-            )
+            missing = f"`{key}` is missing{_owner((*path, key), data)}"
+            return Breach(path, missing, f"add `{key}: …`", at_key=True, code="T007")
         case "union_tag_invalid":
-            return _bad_tag(problem, path)
+            return _bad_tag(problem, path, data)
     if last == "[key]":
-        name = str(path[-2]) if len(path) > 1 else ""
-        return Breach(path[:-1], f"`{name[:80]}` {_said(problem)}", NAME_HELP, at_key=True, code="T012")
-    code = "T012" if kind == "string_pattern_mismatch" and _is_name(problem) else "T008"
-    help = NAME_HELP if code == "T012" else _help(problem)
-    return Breach(path, f"`{_label(path)}`{where} {_said(problem)}", help, code=code)
+        return Breach(path[:-1], f"`{str(path[-2])[:80]}` {_said(problem)}", NAME_HELP, at_key=True, code="T012")
+    subject = _declaration(path, data) if len(path) == 2 else f"`{_label(path)}`{where}"
+    if kind == "string_pattern_mismatch" and _is_name(problem):
+        return Breach(path, f"{subject} {_said(problem)}", NAME_HELP, code="T012")
+    return Breach(path, f"{subject} {_said(problem)}", _help(problem), code="T008")
 
 
-def _bad_tag(problem: ErrorDetails, path: doc.Path) -> Breach:
+def _bad_tag(problem: ErrorDetails, path: doc.Path, data: Any) -> Breach:
     context = problem.get("ctx", {})
     key = str(context.get("discriminator", "kind")).strip("'")
     known = [word.strip(" '") for word in str(context.get("expected_tags", "")).split(",")]
     help = suggest(str(context.get("tag", "")), known)
-    return Breach((*path, key), f"`{key}`{_owner((*path, key))} should be one of {', '.join(known)}", help, code="T008")
+    message = f"`{key}`{_owner((*path, key), data)} should be one of {', '.join(known)}"
+    return Breach((*path, key), message, help, code="T008")
 
 
 def _label(path: doc.Path) -> str:
@@ -132,15 +140,38 @@ def _label(path: doc.Path) -> str:
     return names[-1] if names else "document"
 
 
-def _owner(path: doc.Path) -> str:
+def _owner(path: doc.Path, data: Any) -> str:
     """`` in node `prod-eu` ``: whose key it is."""
-    if len(path) < 3:
-        return f" in `{path[0]}`" if len(path) == 2 and isinstance(path[1], str) else ""
-    section, name = str(path[0]), path[1]
-    noun = (
-        section.removesuffix("s") if section not in ("trust", "sites") else {"trust": "trust", "sites": "site"}[section]
-    )
-    return f" in {noun} {f'`{name}`' if isinstance(name, str) else f'number {name + 1}'}"
+    if len(path) > 2 and path[0] in _NOUNS:
+        return f" in {_declaration(path, data)}"
+    return f" in `{path[0]}`" if len(path) > 1 else ""
+
+
+def _declaration(path: doc.Path, data: Any) -> str:
+    """``node `prod-eu```, ``promotion `to-prod```: what a path of two or more segments is about."""
+    section, name = path[0], path[1]
+    if isinstance(name, int):
+        item = data[section][name] if isinstance(data.get(section), list) else None
+        id = (item.get("id") or item.get("name")) if isinstance(item, dict) else None
+        name = id if isinstance(id, str) else f"number {name + 1}"
+    return f"{_NOUNS.get(str(section), str(section))} `{name[:80]}`"
+
+
+_NOUNS = {
+    "sites": "site",
+    "users": "user",
+    "issuers": "issuer",
+    "groups": "group",
+    "slas": "SLA",
+    "scopes": "scope",
+    "nodes": "node",
+    "trust": "trust entry",
+    "gates": "gate",
+    "freezes": "freeze",
+    "promotions": "promotion",
+    "replications": "replication",
+    "backups": "backup",
+}
 
 
 def _is_name(problem: ErrorDetails) -> bool:
@@ -170,7 +201,8 @@ def _said(problem: ErrorDetails) -> str:
         return "should be " + str(context.get("expected", "")).replace("'", "`")
     if kind == "string_pattern_mismatch" and _is_name(problem):
         return "is not a name"
-    return _SHOULD.get(kind, problem["msg"][:1].lower() + problem["msg"][1:])
+    said = problem["msg"].removeprefix("Input ")
+    return _SHOULD.get(kind, said[:1].lower() + said[1:])
 
 
 def _help(problem: ErrorDetails) -> str:

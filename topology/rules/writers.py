@@ -25,12 +25,19 @@ class _Writer(NamedTuple):
 
 
 def two_writers(subject: Subject) -> Iterator[Breach]:
-    """G8."""
+    """G8. Two edges are named once, however many nodes they share."""
+    named: set[tuple[_Writer, _Writer]] = set()
     for node, writers in _writers(subject.topology).items():
         for first, second in combinations(writers, 2):
-            if any_overlap(first.repositories, second.repositories) and any_overlap(first.tags, second.tags):
-                message = f"{second.says} and {first.says} can write the same tag of the same repository at `{node}`"
-                yield Breach(second.path, message, "part their `repositories` or their `tags`", at_key=True)
+            if (first, second) in named or not _overlap(first, second):
+                continue
+            named.add((first, second))
+            message = f"{second.says} and {first.says} can write the same tag of the same repository at `{node}`"
+            yield Breach(second.path, message, "part their `repositories` or their `tags`")
+
+
+def _overlap(first: _Writer, second: _Writer) -> bool:
+    return any_overlap(first.tags, second.tags) and any_overlap(first.repositories, second.repositories)
 
 
 def _writers(topology: Topology) -> dict[str, list[_Writer]]:
