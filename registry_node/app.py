@@ -86,7 +86,8 @@ class App:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this app speaks HTTP, not {scope['type']}")
-        trace, request = Trace(), Request.of(scope, receive)
+        request = Request.of(scope, receive)
+        trace = _trace_of(request)
         self.in_flight += 1
         try:
             response = await self._respond(request, trace)
@@ -203,6 +204,12 @@ class App:
                 sent=trace.sent,
                 ms=round(seconds * 1000, 2),
             )
+
+
+def _trace_of(request: Request) -> Trace:
+    """Under the id that the client gave, when it is one."""
+    given = request.headers.get("x-request-id", "")
+    return Trace(given) if _REQUEST_ID.fullmatch(given) else Trace()
 
 
 async def _discard(request: Request) -> None:
