@@ -20,7 +20,7 @@ from oci_wire.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
 from oci_wire.memory import MemoryRegistry
 from oci_wire.registry import Call, once
 from promotions.engine import Engine
-from promotions.keys import generate, load_private
+from promotions.keys import PrivateKey, generate, load_private
 from promotions.outcome import Outcome, Request
 from promotions.place import ExtendedRegistry, Place
 from promotions.progress import Watch, unwatched
@@ -74,24 +74,33 @@ DOCUMENT: dict[str, Any] = {
         {"id": "everywhere", "from": "prod-eu", "to": ["prod-us"], "on": "event", "reconcile": "1m", "deletes": "trash"}
     ],
 }
-_PAIRS = {name: generate() for name in ("release", "towpath")}  # scrypt is slow on purpose: once a run
-_KEYS = {name: load_private(pair[0]) for name, pair in _PAIRS.items()}
 
 
-def topology(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> Topology:
-    """The world's topology, with its key files in ``folder``; ``change`` edits the document first."""
+def topology(folder: Path, change: Callable[[dict[str, Any]], None] | None = None, *, keys: bool = True) -> Topology:
+    """The world's topology; ``change`` edits the document first. ``keys``: writes its key files into ``folder``."""
     document = json.loads(json.dumps(DOCUMENT))
     if change is not None:
         change(document)
-    for name, (_, public) in _PAIRS.items():
+    for name, (_, public) in _pairs().items() if keys else ():
         (folder / f"{name}.key").write_bytes(_plain(name))
         (folder / f"{name}.pub").write_bytes(public)
     return Topology.model_validate(document, context={"base": str(folder)})
 
 
+@cache
+def _pairs() -> dict[str, tuple[bytes, bytes]]:
+    """scrypt is slow on purpose: once a run."""
+    return {name: generate() for name in ("release", "towpath")}
+
+
+@cache
+def key(name: str) -> PrivateKey:
+    return load_private(_pairs()[name][0])
+
+
 def _plain(name: str) -> bytes:
-    key = _KEYS[name].key
-    return key.private_bytes(
+    private = key(name).key
+    return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
@@ -169,7 +178,7 @@ class World:
         (folder / "engine").mkdir(exist_ok=True)
         (folder / "engine" / "promotions.db").write_bytes(_empty_database())
         self.store = Store.open(folder / "engine")
-        self.key = _KEYS["release"]
+        self.key = key("release")
         self.now: Callable[[], float] = time.time
 
     @property
