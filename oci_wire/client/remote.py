@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,7 @@ class RemoteRegistry(Deletes, RemoteExtension):
     ``namespace`` stands in front of every repository's name; ``realms`` are the hosts of token services that may be
     given the credentials beside the registry's own; ``retry`` decides on second attempts (none by default);
     ``chunk_size`` is how many bytes are sent, and kept for a second attempt, at a time. A ``client`` that is given
-    stays the caller's to close."""
+    stays the caller's to close. ``clock``: seconds, for the life of tokens."""
 
     def __init__(
         self,
@@ -37,11 +38,14 @@ class RemoteRegistry(Deletes, RemoteExtension):
         retry: Retry = once_only,
         client: httpx.AsyncClient | None = None,
         chunk_size: int = 8 * 1024 * 1024,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._owned = httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS) if client is None else None
         http = client or self._owned
         assert http is not None
-        self._transport = Transport(http, url, credentials or Credentials(), frozenset(realms), retry)
+        self._transport = Transport(
+            http, url, credentials=credentials or Credentials(), realms=frozenset(realms), retry=retry, clock=clock
+        )
         self._where = Where(namespace)
         self._chunk_size = chunk_size
         self._has_referrers: bool | None = None

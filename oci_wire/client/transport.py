@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +65,19 @@ class Transport:
     """Talks to one registry. ``url`` is its origin with the base path, e.g. ``https://host:5000/registry``."""
 
     def __init__(
-        self, client: httpx.AsyncClient, url: str, credentials: Credentials, realms: frozenset[str], retry: Retry
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        *,
+        credentials: Credentials,
+        realms: frozenset[str],
+        retry: Retry,
+        clock: Callable[[], float],
     ) -> None:
         self._client = client
         self._base = httpx.URL(url.rstrip("/") + "/")
         self.home = Origin.of(self._base)
-        self._authority = Authority(self.home, credentials, self._fetch_token, realms)
+        self._authority = Authority(self.home, credentials, self._fetch_token, realms, clock)
         self.retry = retry
 
     def locate(self, target: str | httpx.URL) -> httpx.URL:
@@ -182,6 +189,8 @@ def faults(where: Origin) -> Iterator[None]:
         raise Unreachable(f"{where} did not answer in time") from error
     except TimeoutError as error:
         raise Unreachable(f"{where} did not answer before the deadline of this call") from error
+    except httpx.InvalidURL as error:  # httpx reads a Location, followed or not
+        raise Unsupported(f"{where} leads to what is no URL: {error}") from error
     except _HTTP_FAULTS as error:
         if _is_distrust(error):
             raise Untrusted(f"{where}: {error}") from error
