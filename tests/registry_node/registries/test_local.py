@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -190,15 +191,17 @@ async def test_two_pushes_of_one_blob_at_once_both_succeed(local: LocalRegistry)
 
 
 async def test_sha512_all_the_way(local: LocalRegistry) -> None:
-    config, layer = descriptor(b"{}", "c", "sha512"), Digest.of(b"layer", "sha512")
-    await local.put_blob(CI, "a", Descriptor(OCTET_STREAM, layer, 5), once(b"layer"))
-    assert await (await local.open_blob(CI, "a", layer)).read() == b"layer"
-    await local.put_blob(CI, "a", Descriptor(OCTET_STREAM, Digest.parse(config["digest"]), 2), once(b"{}"))
-    image = Manifest.parse(manifest_of().content.replace(b"sha256", b"sha256"), OCI_MANIFEST, algorithm="sha512")
-    await put_blob(local, "a", b"{}")
+    for content in (b"{}", b"layer"):
+        digest = Digest.of(content, "sha512")
+        await local.put_blob(CI, "a", Descriptor(OCTET_STREAM, digest, len(content)), once(content))
+        assert await (await local.open_blob(CI, "a", digest)).read() == content
+    layers = [descriptor(b"layer", "layer", "sha512")]
+    body = {"schemaVersion": 2, "config": descriptor(b"{}", "config", "sha512"), "layers": layers}
+    image = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST, algorithm="sha512")
     await local.put_manifest(CI, "a", image, tags=["v1"])
     assert (await local.resolve(CI, "a", "v1")).digest == image.digest
     assert (await local.get_manifest(CI, "a", str(image.digest))).digest == image.digest
+    assert (await local.closure(CI, "a", image.digest, rehash=True)).complete
 
 
 async def test_tags_come_in_byte_order_in_pages(local: LocalRegistry) -> None:
