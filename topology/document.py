@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from topology.findings import Breach, Finding, Severity
 from topology.redaction import redacted
@@ -16,6 +16,7 @@ from topology.scalars import TagRefused, resolve, resolve_tagged
 
 DEPTH_LIMIT = 64
 NODE_LIMIT = 1_000_000
+FINDING_LIMIT = 1_000
 EXPANSION_LIMIT = 100_000  # nodes that aliases may add in all
 
 Path = tuple[str | int, ...]
@@ -57,6 +58,7 @@ class Document:
     findings: list[Finding] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
     _hidden: list[Mark] = field(default_factory=list)
+    _shown: dict[int, str] = field(default_factory=dict)
 
     def spot(self, path: Sequence[str | int]) -> Spot:
         """The spot of a path; segments that match no key are skipped (pydantic inserts the tags of unions)."""
@@ -68,9 +70,15 @@ class Document:
     def hide(self, mark: Mark) -> None:
         """From now on this text is shown as asterisks: it is a secret."""
         self._hidden.append(mark)
+        self._shown.clear()
 
     def line(self, number: int) -> str:
         """A source line with its secrets blanked."""
+        if number not in self._shown:
+            self._shown[number] = redacted(self._unhidden(number))
+        return self._shown[number]
+
+    def _unhidden(self, number: int) -> str:
         if not self._lines:
             self._lines = self.text.split("\n")
         text = self._lines[number].rstrip("\r") if number < len(self._lines) else ""
@@ -79,7 +87,7 @@ class Document:
                 start = mark.column if number == mark.line else 0
                 end = mark.end_column if number == mark.end_line else len(text)
                 text = text[:start] + "*" * (end - start) + text[end:]
-        return redacted(text)
+        return text
 
     def finding(
         self, code: str, mark: Mark, message: str, help: str = "", severity: Severity = Severity.ERROR
@@ -221,8 +229,10 @@ class Builder:
         frame.key, frame.sink = None, False
 
     def _found(self, code: str, mark: Mark, message: str, help: str) -> None:
+        if len(self.document.findings) >= FINDING_LIMIT:
+            self._stop("T003", mark, f"more than {FINDING_LIMIT:,} findings", "is this a topology?")
         self.document.findings.append(self.document.finding(code, mark, message, help))
 
-    def _stop(self, code: str, mark: Mark, message: str, help: str) -> None:
-        self._found(code, mark, message, help)
+    def _stop(self, code: str, mark: Mark, message: str, help: str) -> NoReturn:
+        self.document.findings.append(self.document.finding(code, mark, message, help))
         raise Stopped

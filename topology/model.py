@@ -78,8 +78,12 @@ class Topology(Declared):
     backups: tuple[Backup, ...] = ()
 
     _base: Path = PrivateAttr(default=Path())
+    _members: dict[str, list[tuple[str, LocalNode | ExternalNode]]] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
+        for name, node in self.nodes.items():
+            if isinstance(node, LocalNode | ExternalNode) and node.scope:
+                self._members.setdefault(node.scope, []).append((name, node))
         if isinstance(context, dict):
             self._base = Path(context.get("base", "."))
 
@@ -99,9 +103,7 @@ class Topology(Declared):
 
     def members_of(self, scope: str) -> Iterator[tuple[str, LocalNode | ExternalNode]]:
         """The nodes that hold a scope's images, with their names, in the order of the file."""
-        for name, node in self.nodes.items():
-            if isinstance(node, LocalNode | ExternalNode) and node.scope == scope:
-                yield name, node
+        return iter(self._members.get(scope, ()))
 
     def primary_name(self, scope: str) -> str:
         """The name of the scope's primary node. Raises LookupError (rule G7 sees to it that there is one)."""

@@ -41,10 +41,11 @@ class Use:
 def check_references(topology: Topology, data: dict[str, Any]) -> list[Breach]:
     """``data``: the whole file, so that what another stage refused still counts as declared."""
     declared = declared_names(data)
+    names = {section: frozenset(each) for section, each in declared.items()}
     breaches = list(_twice(topology))
     for use in uses(topology):
-        known = set(use.also).union(*(declared.get(section, ()) for section in use.sections))
-        if use.name not in known:
+        if use.name not in use.also and not any(use.name in names.get(section, ()) for section in use.sections):
+            known = set(use.also).union(*(names.get(section, ()) for section in use.sections))
             breaches.append(_unknown(use, known))
     breaches += _hosts(topology, data)
     return breaches

@@ -117,10 +117,14 @@ def _breach(problem: ErrorDetails, data: Any) -> Breach:
             return Breach(path, missing, f"add `{key}: …`", at_key=True, code="T007")
         case "union_tag_invalid":
             return _bad_tag(problem, path, data)
-    if last == "[key]":
+    return _wrong_value(problem, path, data)
+
+
+def _wrong_value(problem: ErrorDetails, path: doc.Path, data: Any) -> Breach:
+    if path and path[-1] == "[key]":
         return Breach(path[:-1], f"`{str(path[-2])[:80]}` {_said(problem)}", NAME_HELP, at_key=True, code="T012")
-    subject = _declaration(path, data) if len(path) == 2 else f"`{_label(path)}`{where}"
-    if kind == "string_pattern_mismatch" and _is_name(problem):
+    subject = _declaration(path, data) if len(path) == 2 else f"`{_label(path)}`{_owner(path, data)}"
+    if problem["type"] == "string_pattern_mismatch" and _is_name(problem):
         return Breach(path, f"{subject} {_said(problem)}", NAME_HELP, code="T012")
     return Breach(path, f"{subject} {_said(problem)}", _help(problem), code="T008")
 

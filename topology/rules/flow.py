@@ -8,7 +8,7 @@ from itertools import pairwise
 import networkx as nx
 
 from topology.findings import Breach
-from topology.graph import Flow, Link, Vertex, links, scope
+from topology.graph import Flow, Link, Vertex, scope
 from topology.model import ExternalNode, ScopeClass, VirtualNode
 from topology.rules.subject import Subject
 
@@ -17,7 +17,7 @@ _SINK = Vertex("sink", "prod")
 
 def promotion_cycle(subject: Subject) -> Iterator[Breach]:
     """G1. One finding for each tangle of cycles."""
-    promotions = [link for link in links(subject.topology) if link.flow is Flow.PROMOTION]
+    promotions = [link for link in subject.links if link.flow is Flow.PROMOTION]
     graph: nx.DiGraph[Vertex] = nx.DiGraph((link.source, link.target) for link in promotions)
     for component in nx.strongly_connected_components(graph):
         tangle = graph.subgraph(component)
@@ -55,7 +55,7 @@ def dev_reaches_prod(subject: Subject) -> Iterator[Breach]:
 def _flow(subject: Subject) -> nx.DiGraph[Vertex]:
     """What is in a scope is in its nodes, and what gets into a node is in its scope."""
     flow: nx.DiGraph[Vertex] = nx.DiGraph()
-    for link in links(subject.topology):
+    for link in subject.links:
         if link.source not in subject.graph or link.target not in subject.graph:
             continue
         if not flow.has_edge(link.source, link.target):
@@ -104,7 +104,7 @@ def into_pull_only(subject: Subject) -> Iterator[Breach]:
     """G10."""
     nodes = subject.topology.nodes
     help = "give it the scope whose images it is to hold, or lead the edge elsewhere"
-    for link in links(subject.topology):
+    for link in subject.links:
         if link.flow is Flow.REPLICATION:
             target = nodes.get(link.target.name)
             if isinstance(target, ExternalNode) and not target.takes_pushes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import networkx as nx
 
 from topology.findings import Breach, Severity
-from topology.graph import Vertex
+from topology.graph import Link, Vertex, links
 from topology.model import Scope, ScopeClass, Topology
 
 
@@ -19,6 +20,11 @@ class Subject:
     topology: Topology
     graph: nx.MultiDiGraph[Vertex]
     unsure: frozenset[str] = frozenset()
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """Every edge as it is written, also to names that are not declared."""
+        return tuple(links(self.topology))
 
     def scopes_of(self, class_: ScopeClass) -> dict[str, Scope]:
         return {name: scope for name, scope in self.topology.scopes.items() if scope.class_ is class_}
