@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from oci_wire.errors import RegistryError
-from oci_wire.reference import Reference
 from promotions.gates.verdict import Answer
 from promotions.outcome import Ending, Outcome, Request
 from towpath.access import ANYBODY, Who
 from towpath.engine import opened
 from towpath.exits import Exit
+from towpath.image_names import scope_of, split_image
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.progress import watching
@@ -59,10 +58,7 @@ async def why(
 ) -> Exit:
     """What stands between an image and the next scope: a dry run over every edge that leads out of its scope."""
     out, workspace = options.open(), where.open()
-    scope, _, rest = image.partition("/")
-    if scope not in workspace.topology.scopes:
-        known = ", ".join(workspace.topology.scopes)
-        raise Problem("unknown-name", f"{scope!r} is no scope", next=f"known: {known}", exit=Exit.USAGE)
+    scope, rest = scope_of(workspace, image)
     repository, reference, tag = split_image(rest)
     edges = [edge for edge in workspace.topology.promotions if edge.source == scope]
     if not edges:
@@ -90,22 +86,6 @@ def _request(what: tuple[str, ...], source: str, target: str) -> Request:
         )
     repository, reference, tag = split_image(image)
     return Request(repository, reference, edge, source, target, tag)
-
-
-def split_image(image: str) -> tuple[str, str, str]:
-    """Repository, tag or digest, and the tag when both are written."""
-    try:
-        parsed = Reference.parse(image)
-    except RegistryError as error:
-        raise Problem("reference-unreadable", f"{image!r} is no image", why=error.message, exit=Exit.USAGE) from None
-    if parsed.registry or not (parsed.tag or parsed.digest):
-        raise Problem(
-            "reference-unreadable",
-            f"{image!r} should be REPOSITORY:TAG or REPOSITORY@sha256:...",
-            why="the edge says which registries are meant" if parsed.registry else "it names neither tag nor digest",
-            exit=Exit.USAGE,
-        )
-    return parsed.repository, str(parsed.digest) if parsed.digest else parsed.tag, parsed.tag
 
 
 def say(out: Output, outcome: Outcome, request: Request) -> Exit:

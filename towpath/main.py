@@ -38,13 +38,11 @@ VERBS: dict[str, Verb] = {
     "ls": Verb("Images", "towpath.images:ls", "List repositories of a scope, or tags of a repository."),
     "inspect": Verb("Images", "towpath.images:inspect", "Digest, size, platforms and layers of an image."),
     "copy": Verb("Images", "towpath.images:copy", "Copy an image: a registry or an OCI layout folder, either way."),
-    "sign": Verb("Images", "towpath.evidence:sign", "Sign an image with a key, as cosign does."),
-    # Flow: towpath/flow.py, evidence.py, moving.py
+    "sign": Verb("Images", "towpath.signing:sign", "Sign an image with a key, as cosign does."),
+    # Flow: towpath/flow.py, tracing.py, moving.py
     "promote": Verb("Flow", "towpath.flow:promote", "Move an image along an edge, through its gates."),
     "why": Verb("Flow", "towpath.flow:why", "What stands between an image and the next scope."),
-    "trace": Verb(
-        "Flow", "towpath.evidence:trace", "By which edges, when, by whom and on what evidence an image came."
-    ),
+    "trace": Verb("Flow", "towpath.tracing:trace", "By which edges, when, by whom and on what evidence an image came."),
     "replicate": Verb("Flow", "towpath.moving:replicate", "Bring a replica up to date now."),
     "cleanup": Verb("Flow", "towpath.moving:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
     # System: towpath/system.py
@@ -98,6 +96,8 @@ def app_of(name: str) -> App:
 
     from cyclopts import App
 
+    # httpx imports its own command line (click, pygments) when they are there: 0.2 s that no verb needs.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # None: the import fails, and httpx goes on
     verb = VERBS.get(name) or _unknown(name)
     module, _, function = verb.target.partition(":")
     app = App(name=f"towpath {name}", version_flags=(), result_action="return_value")

@@ -8,10 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cyclopts.exceptions import CycloptsError
-
 from oci_wire import errors
-from sites.hosts import HostError, HostErrors
 from towpath.exits import Exit
 from towpath.output import report
 from towpath.problem import Problem
@@ -35,14 +32,17 @@ def guarded(work: Callable[[], Exit], *, as_json: bool) -> Exit:
 
 
 def _each(error: BaseException) -> Sequence[BaseException]:
-    return error.errors if isinstance(error, HostErrors) else (error,)
+    """Some errors hold several (``sites.hosts.HostErrors``)."""
+    held: Sequence[BaseException] = getattr(error, "errors", ())
+    return held if type(error).__name__ == "HostErrors" else (error,)
 
 
 def problem_of(error: BaseException) -> Problem:
     """The Problem that an error of a room means."""
     for kind in type(error).__mro__:
-        if kind in _TRANSLATORS:
-            return _TRANSLATORS[kind](error)
+        translate = TRANSLATORS.get(f"{kind.__module__}.{kind.__qualname__}")
+        if translate is not None:
+            return translate(error)
     return Problem(
         "bug",
         f"{type(error).__name__}: {error}",
@@ -51,11 +51,11 @@ def problem_of(error: BaseException) -> Problem:
     )
 
 
-def _of_host(error: HostError) -> Problem:
+def _of_host(error: Any) -> Problem:
     return Problem(error.code, error.what, error.where, error.why, error.next, HOST_EXITS.get(error.code, Exit.FAILED))
 
 
-def _of_usage(error: CycloptsError) -> Problem:
+def _of_usage(error: Any) -> Problem:
     return Problem("usage", " ".join(str(error).split()), next="add --help to see what it takes", exit=Exit.USAGE)
 
 
@@ -111,11 +111,42 @@ def of_registry(error: errors.RegistryError, where: str = "") -> Problem:
     )
 
 
-_TRANSLATORS: dict[type[BaseException], Callable[[Any], Problem]] = {
-    Problem: lambda error: error,
-    KeyboardInterrupt: lambda _: INTERRUPTED,
-    CycloptsError: _of_usage,
-    errors.RegistryError: of_registry,
-    HostError: _of_host,
-    OSError: _of_system,
+# By name, so that a verb imports no more than it uses.
+TRANSLATORS: dict[str, Callable[[Any], Problem]] = {
+    "towpath.problem.Problem": lambda error: error,
+    "builtins.KeyboardInterrupt": lambda _: INTERRUPTED,
+    "builtins.OSError": _of_system,
+    "cyclopts.exceptions.CycloptsError": _of_usage,
+    "oci_wire.errors.RegistryError": of_registry,
+    "sites.hosts.HostError": _of_host,
+    "promotions.transfer.SourceIncomplete": lambda error: Problem(
+        "source-incomplete",
+        str(error),
+        next="push the image to the source again; nothing was tagged at the target",
+        exit=Exit.INTEGRITY,
+    ),
+    "promotions.outcome.Refused": lambda error: Problem(
+        error.code.lower().replace("_", "-"),
+        error.reason,
+        next=error.remedy,
+        exit=Exit.FAILED if error.failed else Exit.REFUSED,
+    ),
+    "promotions.database.DatabaseUnusable": lambda error: Problem(
+        "database-unusable", str(error), next="do what the message says; the nodes are untouched"
+    ),
+    "promotions.ledger.LedgerBroken": lambda error: Problem(
+        "ledger-broken",
+        str(error),
+        next="nothing is appended to it until someone has looked: compare it with a copy",
+        exit=Exit.INTEGRITY,
+    ),
+    "promotions.keys.KeyInvalid": lambda error: Problem(
+        "key-invalid",
+        str(error),
+        next="give the right key; its password, if it has one, in COSIGN_PASSWORD",
+        exit=Exit.USAGE,
+    ),
+    "topology.secrets.SecretUnreadable": lambda error: Problem(
+        "secret-missing", str(error), next=error.help, exit=Exit.USAGE
+    ),
 }

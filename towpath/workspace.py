@@ -104,6 +104,11 @@ class Workspace:
         """What another towpath process must be given to be about the same."""
         return ["--file", str(self.file.resolve()), "--state", str(self.state.root)]
 
+    @property
+    def ledgers(self) -> Path:
+        """The folder of the scopes' ledgers. Raises as ``running_state``."""
+        return self.running_state().engine / "ledger"
+
     def running_state(self) -> StateFolder:
         """The state folder, which must be this topology's and exist. Raises HostError, Problem."""
         if not self.state.root.exists():
