@@ -101,8 +101,8 @@ def _timezone(text: str) -> str:
 
 
 def _glob(text: str) -> str:
-    if not text or len(text) > 255 or text.startswith("/"):
-        raise ValueError("should be a pattern such as apps/** (1 to 255 characters, no leading /)")
+    if not text or len(text) > 255 or text.startswith("/") or text.endswith("/") or "//" in text:
+        raise ValueError("should be a pattern such as apps/** (1 to 255 characters, no / at its ends, no //)")
     if text.count("[") != text.count("]"):
         raise ValueError("has a [ without its ]")
     try:
@@ -135,6 +135,8 @@ def _web_address(text: str) -> str:
 
 
 def _file(value: Any) -> Path:
+    if isinstance(value, Path):
+        return value
     text = _text(value, "trust/release.pub")
     if not text or "\0" in text or text.startswith("~"):
         raise ValueError("should be a file path, relative to the topology file or absolute")

@@ -178,9 +178,7 @@ def test_any_punctuation_gives_findings_or_a_topology(text: str) -> None:
 
 
 VALUES = st.recursive(
-    st.sampled_from(
-        ["x", "''", "1", "-1", "1.5", "true", "~", "no", "7d", "5GiB", "everyone", "prod", "'**'"]
-    ),
+    st.sampled_from(["x", "''", "1", "-1", "1.5", "true", "~", "no", "7d", "5GiB", "everyone", "prod", "'**'"]),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
         st.dictionaries(st.sampled_from(["from", "to", "kind", "env", "scope", "every", "x"]), inner, max_size=3).map(
