@@ -140,7 +140,7 @@ def _in_layout(text: str, create: bool) -> Located:
         raise Problem(
             "no-layout", error.message, next="give a folder that skopeo or buildah wrote as oci:", exit=Exit.USAGE
         ) from None
-    return Located(Place(f"oci:{folder}", "", layout, "", path.name, f"oci:{path.resolve()}"), tag, digest)
+    return Located(Place(f"oci:{path.parent}", "", layout, "", path.name, f"oci:{path.resolve()}"), tag, digest)
 
 
 def _parsed(text: str, whole: str) -> Reference:
