@@ -32,7 +32,11 @@ def retry_after(header: str | None, now: float | None = None) -> float | None:
     if not header:
         return None
     try:
-        seconds = float(header) if header.strip().isdigit() else _until(header, time.time() if now is None else now)
+        seconds = (
+            float(header)
+            if header.isascii() and header.strip().isdigit()
+            else _until(header, time.time() if now is None else now)
+        )
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None

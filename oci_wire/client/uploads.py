@@ -187,8 +187,8 @@ class Uploads(ManifestPuts):
         try:
             url = httpx.URL(upload_id)
         except httpx.InvalidURL:
-            raise BlobUploadUnknown("an upload session of this registry is a URL that it gave") from None
-        if not url.is_absolute_url:
+            url = httpx.URL()
+        if url.scheme not in ("http", "https") or not url.host:
             raise BlobUploadUnknown("an upload session of this registry is a URL that it gave")
         return Ask(method, url, self._push(name), headers or {}, content, expect, BlobUploadUnknown)
 

@@ -65,7 +65,7 @@ async def test_it_goes_on_where_it_was_cut() -> None:
     registry, script = remote(in_turn(answers))
     assert await _read(await registry.open_blob(CALL, "apps/api", BLOB)) == CONTENT
     assert [each.headers.get("range") for each in script.asked] == [None, "bytes=30000-", "bytes=55000-"]
-    assert all(each.is_closed for each in answers)  # type: ignore[union-attr]  # ours
+    assert all(each.is_closed for each in answers)
 
 
 async def test_an_early_clean_end_is_a_cut() -> None:
