@@ -54,7 +54,7 @@ class Record:
     def parse(cls, line: bytes) -> Record:
         """Raises LedgerBroken when the line is no record, or not the one that its hash was made for."""
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_int=_number)
             names = ("seq", "prev", "at", "kind", "key", "body")
             record, said = cls(*(value[each] for each in names)), value["hash"]
             found = record.hash
@@ -241,6 +241,12 @@ class _Chain:
         self.seq, self.head = record.seq, record.hash
         self.hashes[record.seq] = record.hash
         return []
+
+
+def _number(text: str) -> int | float:
+    """RFC 8785 writes large floats without a point; its whole numbers end at 2^53."""
+    whole = int(text)
+    return whole if abs(whole) < 2**53 else float(text)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,14 +1,15 @@
-"""One engine in a process of its own, so that a test can kill it: ``python -m tests.promotions.runner JSON``.
+"""One engine in a process of its own, so that a test can kill it.
 
-The JSON: ``folder``, ``addresses`` {node: url}, ``reference``, and, when wanted, ``abort`` (a promotion's id),
-``frozen``, ``patience`` (seconds). Prints the outcome as JSON."""
+What is asked: ``folder``, ``addresses`` {node: url}, ``reference``, and, when wanted, ``abort`` (a promotion's id),
+``frozen``, ``patience`` (seconds)."""
 
 import asyncio
 import json
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
+from promotions import failpoints
 from promotions.engine import Engine
 from promotions.outcome import Outcome, Request
 from promotions.registries import Address, RemoteRegistries
@@ -40,11 +41,9 @@ async def run(asked: dict[str, Any]) -> Outcome:
         return await engine.promote(Request("apps/api", asked["reference"], edge="to-prod"), CI)
 
 
-def main() -> None:
-    outcome = asyncio.run(run(json.loads(sys.argv[1])))
+def main(asked: dict[str, Any], failpoint: str, answer: str) -> None:
+    """Writes the outcome to the file ``answer``, unless the failpoint ends the process first."""
+    os.environ[failpoints.VARIABLE] = failpoint
+    outcome = asyncio.run(run(asked))
     shown = {"ending": outcome.ending, "code": outcome.code, "promotion": outcome.promotion, "reasons": outcome.reasons}
-    print(json.dumps(shown))
-
-
-if __name__ == "__main__":
-    main()
+    Path(answer).write_text(json.dumps(shown))

@@ -4,13 +4,12 @@ The states enumerate themselves: a new one without a scenario here fails ``test_
 
 import asyncio
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,12 @@ from promotions.sign import sign
 from promotions.states import PATH
 from promotions.transfer import current
 from tests.nodes import SECRETS, RunningNode
+from tests.promotions import runner
 from tests.promotions.world import CALL, index, key, topology
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
+PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each engine is a process that can be killed
+PROCESSES.set_forkserver_preload(["tests.promotions.runner"])
 
 
 @dataclass
@@ -39,25 +40,20 @@ class Stage:
     folder: Path
     nodes: dict[str, RunningNode]
     registries: RemoteRegistries
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, failpoint: str = "", **asked: Any) -> dict[str, Any] | None:
         """The outcome; None when the process was killed, as it must be exactly when a failpoint was given."""
         addresses = {name: node.url for name, node in self.nodes.items()}
         request = {"folder": str(self.folder), "addresses": addresses, "reference": "1.0", **asked}
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.promotions.runner", json.dumps(request)],
-            cwd=ROOT,
-            env=os.environ | {failpoints.VARIABLE: failpoint},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        answer = self.folder / f"answer-{os.urandom(4).hex()}"
+        process = PROCESSES.Process(target=runner.main, args=(request, failpoint, str(answer)))
+        process.start()
+        process.join(60)
         if failpoint:
-            assert done.returncode == -signal.SIGKILL, (done.returncode, done.stdout, done.stderr.decode())
+            assert process.exitcode == -signal.SIGKILL and not answer.exists()
             return None
-        assert done.returncode == 0, done.stderr.decode()
-        return dict(json.loads(done.stdout))
+        assert process.exitcode == 0
+        return dict(json.loads(answer.read_text()))
 
     async def push(self, *, salt: str = "1", signed: bool = True) -> Manifest:
         source = self.registries.place("ci-pool-eu", "apps/api")

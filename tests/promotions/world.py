@@ -185,12 +185,15 @@ class World:
     def ledgers(self) -> Path:
         return self.folder / "engine" / "ledger"
 
+    def _now(self) -> float:
+        return self.now()  # a test may change it later
+
     def engine(self) -> Engine:
         async def no_sleep(_: float) -> None:
             return None
 
         retry = RetryPolicy(attempts=3, sleep=no_sleep)
-        return Engine(self.topology, self.nodes, self.store, self.ledgers, retry, now=lambda: self.now())
+        return Engine(self.topology, self.nodes, self.store, self.ledgers, retry, now=self._now)
 
     def place(self, scope: str, repository: str = "apps/api") -> Place:
         return self.nodes.place(NODES.get(scope, scope), repository)
