@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, Internal, ManifestInvalid
@@ -32,6 +34,7 @@ class LocalRegistry(LocalUploads, LocalExtension):
         LocalUploads.__init__(self, store, rules, limits)
         LocalExtension.__init__(self, store, node, scope)
         self._store = store
+        self._sparse = rules.sparse_indexes
         self.folder = store.folder
         self.reads = store.reads  # the short way: resolve, body, blob, blob_sources without a thread
 
@@ -111,24 +114,29 @@ class LocalRegistry(LocalUploads, LocalExtension):
     async def put_manifest(
         self, call: Call, repository: str, manifest: Manifest, *, tags: Sequence[str] = ()
     ) -> Descriptor:
-        """An index may be sparse, an image may not: its blobs come first (image-spec 1.1)."""
+        """An image's blobs come first; an index's manifests too, unless the rules allow it to be sparse."""
         call.remaining()
         check_repository(repository)
         wanted = tuple(dict.fromkeys(check_tag(tag) for tag in tags))
         if Digest.of(manifest.content, manifest.digest.algorithm) != manifest.digest:
             raise ManifestInvalid(f"these bytes are not {manifest.digest}")
-        await self._store.read(lambda tx: blobs.require_blobs(tx, repository, manifest.blobs))
+        await self._store.read(lambda tx: self._require(tx, repository, manifest))
         await self._store.on_disk("a manifest", self._store.files.put, manifest.content, manifest.digest)
         author = Author(call.identity)
 
         def work(unit: Transaction) -> None:
-            blobs.require_blobs(unit.tx, repository, manifest.blobs)
+            self._require(unit.tx, repository, manifest)
             changes.add_manifest(unit, repository, manifest, author)
             for tag in wanted:
                 changes.set_tag(unit, repository, tag, str(manifest.digest), author)
 
         await self._store.write(work)
         return manifest.descriptor
+
+    def _require(self, tx: Connection, repository: str, manifest: Manifest) -> None:
+        blobs.require_blobs(tx, repository, manifest.blobs)
+        if not self._sparse:
+            blobs.require_children(tx, repository, manifest.children)
 
     # Lister
 

@@ -21,7 +21,7 @@ from oci_wire.registry import Call, Chunks, Upload
 from registry_node.settings import Limits, Rules
 from registry_node.storage.blobs import add_blob
 from registry_node.storage.changes import Transaction
-from registry_node.storage.incoming import Incoming, gathered
+from registry_node.storage.incoming import Incoming, gathered, overlapped
 from registry_node.storage.rules import BlobAdded
 from registry_node.storage.rules.quota import used_bytes
 from registry_node.storage.schema import uploads
@@ -48,10 +48,7 @@ class LocalUploads:
         await self._store.read(lambda tx: self._store.check(tx, BlobAdded(repository, str(digest), size)))
         incoming = await self._store.on_disk("a blob", Incoming.new, self._store.files.temp_path(), digest.algorithm)
         try:
-            async for piece in gathered(chunks):
-                if incoming.size + len(piece) > size:
-                    raise SizeInvalid(f"{digest} has {size} bytes, and more came")
-                await asyncio.shield(self._store.on_disk("a blob", incoming.write, piece))
+            await overlapped(gathered(chunks), lambda piece: self._store.on_disk("a blob", incoming.write, piece, size))
             if incoming.size != size:
                 raise SizeInvalid(f"{digest} has {size} bytes, only {incoming.size} came")
         except BaseException:
@@ -94,9 +91,7 @@ class LocalUploads:
             _check_start(session, start)
             session.writer += 1
             writer = session.writer
-        async for piece in gathered(chunks):
-            # Shielded: a cancelled request must not let go of the session while a thread still writes to it.
-            await asyncio.shield(self._write(upload_id, session, writer, piece, limit))
+        await overlapped(gathered(chunks), lambda piece: self._write(upload_id, session, writer, piece, limit))
         await self._prolong(upload_id, session)
         return Upload(upload_id, session.size)
 
@@ -137,7 +132,9 @@ class LocalUploads:
         async with session.lock:
             if session.writer != writer or self._open.get(upload_id) is not session:
                 raise RangeInvalid("another request took this upload over; ask for its status")
-            await self._store.on_disk("an upload", session.write, piece, limit)
+            if limit is not None and session.size + len(piece) > limit:
+                raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes for this blob, and more came")
+            await self._store.on_disk("an upload", session.write, piece)
 
     async def _prolong(self, upload_id: str, session: Incoming) -> None:
         """A session in use does not end; its row is written only once a quarter of its time is spent."""

@@ -12,7 +12,7 @@ from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestBlobUnknown
 from registry_node.storage.changes import Transaction
 from registry_node.storage.rules import BlobAdded, BlobRemoved
-from registry_node.storage.schema import blobs, repo_blobs, repositories
+from registry_node.storage.schema import blobs, repo_blobs, repo_manifests, repositories
 
 
 def add_blob(unit: Transaction, name: str, digest: Digest, size: int) -> None:
@@ -61,6 +61,22 @@ def require_blobs(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> No
     missing = [each for each in digests if each not in known]
     if missing:
         raise ManifestBlobUnknown(f"push these blobs to {name} first: {', '.join(missing[:5])}", detail=missing)
+
+
+def require_children(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> None:
+    """The same for the manifests of an index."""
+    digests = sorted({str(each.digest) for each in wanted})
+    here = (
+        select(repo_manifests.c.digest)
+        .join(repositories, repositories.c.id == repo_manifests.c.repository_id)
+        .where(repositories.c.name == name)
+    )
+    known: set[str] = set()
+    for at in range(0, len(digests), 500):
+        known.update(tx.execute(here.where(repo_manifests.c.digest.in_(digests[at : at + 500]))).scalars())
+    missing = [each for each in digests if each not in known]
+    if missing:
+        raise ManifestBlobUnknown(f"push these manifests to {name} first: {', '.join(missing[:5])}", detail=missing)
 
 
 def _linked(tx: Connection, name: str, digests: Sequence[str]) -> set[str]:

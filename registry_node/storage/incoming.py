@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oci_wire.digest import Digest, Hasher, new_hasher
-from oci_wire.errors import InsufficientStorage
+from oci_wire.errors import SizeInvalid
 from oci_wire.registry import Chunks
-from registry_node.storage.files import PIECE, append, digest_of, pieces
+from registry_node.storage.files import PIECE, append, digest_of, pieces, start_writeback
 
 
 @dataclass(slots=True)
@@ -43,12 +43,12 @@ class Incoming:
             found.size += len(piece)
         return found
 
-    def write(self, content: bytes | bytearray, limit: int | None = None) -> None:
-        """Adds bytes. ``limit``: how many there may be in all. Raises InsufficientStorage, OSError: then nothing
-        was added."""
-        if limit is not None and self.size + len(content) > limit:
-            raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes for this blob, and more came")
+    def write(self, content: bytes | bytearray, size: int | None = None) -> None:
+        """Adds bytes. ``size``: how many there are to be in all. Raises SizeInvalid, OSError: then nothing was added."""
+        if size is not None and self.size + len(content) > size:
+            raise SizeInvalid(f"this blob has {size} bytes, and more came")
         append(self.path, content)
+        start_writeback(self.path, self.size, self.size + len(content))
         self.hasher.update(memoryview(content))
         self.size += len(content)
 
@@ -74,3 +74,35 @@ async def gathered(chunks: Chunks) -> AsyncIterator[bytearray]:
         raise
     if buffer:
         yield buffer
+
+
+async def overlapped(pieces: AsyncIterator[bytearray], write: Callable[[bytearray], Awaitable[None]]) -> None:
+    """Writes each piece while the next one is on its way; one write at a time, in order.
+
+    A write that has begun ends before this returns, also when the sender fails or the caller is cancelled: nobody
+    may touch the file while a thread still writes to it."""
+    running: asyncio.Future[None] | None = None
+    try:
+        async for piece in pieces:
+            if running is not None:
+                await asyncio.shield(running)
+            running = asyncio.ensure_future(write(piece))
+    finally:
+        if running is not None:
+            await _ended(running)
+    if running is not None:
+        running.result()
+
+
+async def _ended(running: asyncio.Future[None]) -> None:
+    """Waits for it, however often the caller is cancelled meanwhile."""
+    cancelled = False
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:
+            cancelled = True
+    if not running.cancelled():
+        running.exception()  # looked at: when the sender failed first, its error is the one that counts
+    if cancelled:
+        raise asyncio.CancelledError

@@ -101,6 +101,16 @@ async def test_an_index_may_be_sparse_and_the_closure_says_so(local: LocalRegist
     assert [each.partition(": ")[0] for each in report.missing] == [str(manifest_of(b"arm64").digest)]
 
 
+async def test_an_index_that_may_not_be_sparse_needs_its_manifests(opened: Open) -> None:
+    registry = opened(sparse_indexes=False)
+    here = await put_image(registry, "a", b"amd64")
+    with pytest.raises(ManifestBlobUnknown) as refused:
+        await registry.put_manifest(CI, "a", index_of(here, manifest_of(b"arm64")), tags=["v1"])
+    assert refused.value.detail == [str(manifest_of(b"arm64").digest)]
+    await put_image(registry, "a", b"arm64")
+    await registry.put_manifest(CI, "a", index_of(here, manifest_of(b"arm64")), tags=["v1"])
+
+
 async def test_a_deleted_blob_is_gone_at_once_and_its_manifest_cannot_be_pushed_again(local: LocalRegistry) -> None:
     image = await put_image(local, "a", b"layer", tags=["v1"])
     await local.delete_blob(CI, "a", Digest.of(b"layer"))
