@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -34,6 +34,30 @@ class Invalid(Problem):
             exit=Exit.USAGE,
         )
         self.findings = tuple(findings)
+
+    def as_text(self) -> str:
+        """The findings with their lines and carets, then what that means."""
+        from topology.report import as_text
+
+        return f"{as_text(self.findings)}\n{super().as_text()}"
+
+    def as_json(self) -> dict[str, Any]:
+        from topology.report import as_json
+
+        body = super().as_json()
+        body["error"]["findings"] = as_json(self.findings)
+        return body
+
+    def as_text(self) -> str:
+        from topology.report import as_text
+
+        return f"{as_text(self.findings)}\n\n{super().as_text()}"
+
+    def as_json(self) -> dict[str, Any]:
+        from topology.report import as_records
+
+        shown = super().as_json()
+        return {"error": {**shown["error"], "findings": as_records(self.findings)}}
 
 
 @Parameter(name="*")
