@@ -36,19 +36,6 @@ class Invalid(Problem):
         self.findings = tuple(findings)
 
     def as_text(self) -> str:
-        """The findings with their lines and carets, then what that means."""
-        from topology.report import as_text
-
-        return f"{as_text(self.findings)}\n{super().as_text()}"
-
-    def as_json(self) -> dict[str, Any]:
-        from topology.report import as_json
-
-        body = super().as_json()
-        body["error"]["findings"] = as_json(self.findings)
-        return body
-
-    def as_text(self) -> str:
         from topology.report import as_text
 
         return f"{as_text(self.findings)}\n\n{super().as_text()}"

@@ -19,11 +19,11 @@ PLATFORMS = ("amd64", "arm64")
 MIB = 1024 * 1024
 
 
-def make(root: Path, *, version: str, created: str) -> str:
+def make(root: Path, *, version: str, created: str, mib: int = 4) -> str:
     """Writes the layout, with the index tagged ``version``; returns the index's digest. Every run makes new content,
-    so that nothing is there already by chance."""
+    so that nothing is there already by chance. ``mib``: size of the layer that the platforms share."""
     (root / "blobs" / "sha256").mkdir(parents=True)
-    base = _layer({"etc/os-release": b'NAME="demo"\nID=demo\n', "usr/share/demo/data.bin": os.urandom(4 * MIB)})
+    base = _layer({"etc/os-release": b'NAME="demo"\nID=demo\n', "usr/share/demo/data.bin": os.urandom(mib * MIB)})
     children = [_platform(root, architecture, base, version, created) for architecture in PLATFORMS]
     index = _keep(root, _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}), INDEX)
     listed = {**index, "annotations": {"org.opencontainers.image.ref.name": version}}

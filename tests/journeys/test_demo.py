@@ -1,0 +1,47 @@
+"""``make demo`` as a newcomer runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.deployment import TOP, command_of, free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def demo(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    shift = str(free_port() - 5003 if free_port() < 60000 else 2000)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOWPATH_", "KEEP", "IMAGE"))}
+    environment = {**clean, "DEMO_FOLDER": str(folder), "PORT_SHIFT": shift, **settings}
+    return subprocess.run(
+        [sys.executable, str(TOP / "scripts" / "demo")], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_story_ends_well_and_leaves_nothing_running(tmp_path: Path) -> None:
+    told = demo(tmp_path / "demo")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert re.fullmatch(
+        r"demo: ok  ci-pool -> prod \(eu\) -> prod \(us\)  sha256:[0-9a-f]{64}", told.stdout.splitlines()[-1]
+    )
+    assert "no edge leads from sandbox to prod" in told.stdout
+    assert running_from(tmp_path) == []
+
+
+def test_a_demo_that_breaks_says_so_and_cleans_up(tmp_path: Path) -> None:
+    told = demo(tmp_path / "demo", IMAGE="oci:/nowhere/at-all:1")
+    assert told.returncode == 1
+    assert "demo: FAILED" in told.stdout
+    assert running_from(tmp_path) == []
+
+
+def running_from(folder: Path) -> list[str]:
+    pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and int(each.name) != os.getpid()]
+    commands = [command_of(pid) for pid in pids]
+    return [command for command in commands if str(folder) in command and "towpath" in command]
