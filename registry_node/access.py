@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from identity.grants import Action, Grant, Principal, WritePolicy, allowed, write_action
+from identity.grants import ANONYMOUS, Action, Grant, Principal, WritePolicy, allowed, write_action
 from oci_wire.auth import Challenge, TokenScope
 from oci_wire.errors import Denied, NameUnknown, Unauthorized
 from registry_node.credentials import Credentials, WrongCredentials
@@ -74,6 +74,9 @@ class Caller:
     who: Principal
     policy: Policy
     scopes: tuple[TokenScope, ...] | None = None
+
+    def may_pull(self, repository: str, tag: str | None = None) -> bool:
+        return self.policy.may(self.who, Action.PULL, repository, tag) and self._issued_for("pull", repository)
 
     def may_mount(self, source: str | None, target: str) -> bool:
         """Whether blobs of ``source`` (None: of any repository) may become blobs of ``target`` for this caller.
@@ -183,10 +186,20 @@ class Access:
                 case "":
                     return Caller(self._credentials.principal("", "anonymous"), self._policy)
                 case "basic":
-                    return Caller(await self._credentials.basic(rest), self._policy)
+                    who = await self._credentials.basic(rest)
+                    self._credentials.remember(headers["authorization"], who, None)
+                    return Caller(who, self._policy)
                 case "bearer":
                     who, claims = self._credentials.bearer(rest.strip())
+                    self._credentials.remember(headers["authorization"], who, claims)
                     return Caller(who, self._policy, claims.scopes)
         except WrongCredentials as error:
             raise Challenged(str(error), error="invalid_token" if scheme.lower() == "bearer" else "") from None
         raise Challenged("the Authorization header must be Basic or Bearer")
+
+    def known(self, authorization: str) -> Caller | None:
+        """The caller, when that can be said at once; None otherwise, for whatever reason."""
+        if not authorization:
+            return Caller(ANONYMOUS, self._policy)
+        found = self._credentials.known(authorization)
+        return Caller(found[0], self._policy, found[1]) if found is not None else None

@@ -19,7 +19,8 @@ from registry_node import blobs, extension_api, listings, manifests, uploads
 from registry_node.access import TOKEN_PATH, Access, Challenged
 from registry_node.exchange import Exchange, Handler, Node
 from registry_node.messages import ClientGone, Message, Receive, Request, Response, Send
-from registry_node.metrics import Metrics, Observation, write_line
+from registry_node.metrics import Metrics, Observation, RequestLog, write_line
+from registry_node.prompt import Prompt, Rendered
 from registry_node.token_api import TokenApi
 
 TABLE: dict[tuple[Endpoint, str], Handler] = {
@@ -78,14 +79,42 @@ class Trace:
 class App:
     """``await app(scope, receive, send)``. ``in_flight``: requests being answered now; ``log``: a line for each."""
 
-    def __init__(self, node: Node, access: Access, tokens: TokenApi, metrics: Metrics, *, log: bool = True) -> None:
-        self.node, self.access, self.tokens, self.metrics, self.log = node, access, tokens, metrics, log
+    def __init__(
+        self,
+        node: Node,
+        access: Access,
+        tokens: TokenApi,
+        metrics: Metrics,
+        *,
+        prompt: Prompt | None = None,
+        log: RequestLog | None = None,
+    ) -> None:
+        self.node, self.access, self.tokens, self.metrics = node, access, tokens, metrics
+        self.prompt, self.log = prompt, log
         self.in_flight = 0
         metrics.in_flight.set_function(lambda: self.in_flight)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this app speaks HTTP, not {scope['type']}")
+        if self.prompt is not None and scope["method"] in ("GET", "HEAD") and not scope["query_string"]:
+            rendered = self.prompt.answer(scope["raw_path"], scope["headers"])
+            if rendered is not None and not self.node.draining.is_set():
+                return await self._at_once(scope, rendered, send)
+        await self._the_long_way(scope, receive, send)
+        return None
+
+    async def _at_once(self, scope: Message, rendered: Rendered, send: Send) -> None:
+        trace = Trace(handler="manifest", who=rendered.who or "-", status=200)
+        headers = [*rendered.headers, (b"x-request-id", trace.request_id.encode())]
+        body = rendered.body if scope["method"] == "GET" else b""
+        trace.sent = len(body)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        client = scope.get("client")
+        self._record(Request(scope["method"], scope["path"], {}, remote=client[0] if client else ""), trace)
+
+    async def _the_long_way(self, scope: Message, receive: Receive, send: Send) -> None:
         request = Request.of(scope, receive)
         trace = _trace_of(request)
         self.in_flight += 1
@@ -94,6 +123,10 @@ class App:
             await self._deliver(request, response, trace, send)
         except ClientGone:
             pass  # nobody is left to answer; an upload keeps what came
+        except (
+            Exception
+        ) as error:  # in the middle of a body: the server cuts the connection, so it is not taken as whole
+            self._report(trace, error)
         finally:
             self.in_flight -= 1
             self._record(request, trace)
@@ -191,8 +224,8 @@ class App:
         seconds = time.monotonic() - trace.began
         method = request.method if request.method in _KNOWN_METHODS else "other"
         self.metrics.observe(Observation(method, trace.handler, trace.status, seconds, request.received, trace.sent))
-        if self.log and request.path not in PROBES:
-            write_line(
+        if self.log is not None and request.path not in PROBES:
+            self.log.add(
                 level="info",
                 request_id=trace.request_id,
                 remote=request.remote,

@@ -11,7 +11,8 @@ from registry_node.access import Access, Policy
 from registry_node.app import App
 from registry_node.credentials import Credentials
 from registry_node.exchange import Node
-from registry_node.metrics import Metrics
+from registry_node.metrics import Metrics, RequestLog
+from registry_node.prompt import Prompt, Reads
 from registry_node.registries import views
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.through import Whole
@@ -21,8 +22,10 @@ from registry_node.token_api import TokenApi
 KEY_FILE = Path("keys") / "token.pem"  # in the data folder
 
 
-def app_of(settings: NodeSettings, registry: Whole, *, log: bool = True) -> App:
-    """The app of one node over any registry. Raises OSError or ValueError when the signing key cannot be had."""
+def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = None, log: bool = True) -> App:
+    """The app of one node over any registry; ``reads`` opens the short way (prompt.py).
+
+    Raises OSError or ValueError when the signing key cannot be had."""
     key = load_or_create_key(settings.data / KEY_FILE)
     signer = TokenSigner(key, settings.node, ttl=settings.tokens.ttl, leeway=settings.tokens.leeway)
     credentials, policy = Credentials(settings.users, signer), Policy.of(settings)
@@ -32,8 +35,15 @@ def app_of(settings: NodeSettings, registry: Whole, *, log: bool = True) -> App:
         settings.limits.manifest_bytes,
         challenges=bool(settings.users),
     )
-    tokens = TokenApi(credentials, policy, signer)
-    return App(node, Access(credentials, policy), tokens, Metrics(), log=log)
+    access = Access(credentials, policy)
+    return App(
+        node,
+        access,
+        TokenApi(credentials, policy, signer),
+        Metrics(),
+        prompt=Prompt(reads, access) if reads is not None else None,
+        log=RequestLog() if log else None,
+    )
 
 
 @contextmanager
@@ -43,4 +53,7 @@ def opened(settings: NodeSettings) -> Iterator[App]:
         settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope
     )
     with closing(registry):
-        yield app_of(settings, registry)
+        app = app_of(settings, registry, reads=registry.reads)
+        yield app
+        if app.log is not None:
+            app.log.flush()

@@ -20,6 +20,7 @@ from typing import TypeVar
 from identity.grants import ANONYMOUS, Principal
 from identity.passwords import check_password, check_token
 from identity.tokens import Claims, TokenInvalid, TokenSigner
+from oci_wire.auth import TokenScope
 from registry_node.settings import User
 
 V = TypeVar("V")
@@ -38,6 +39,7 @@ class Credentials:
         self._users, self._signer = users, signer
         self._key = secrets.token_bytes(32)
         self._seen: OrderedDict[bytes, tuple[float, bool]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, Principal, tuple[TokenScope, ...] | None]] = OrderedDict()
         self._claims: OrderedDict[bytes, Claims] = OrderedDict()
         self._checking: dict[bytes, asyncio.Task[bool]] = {}
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="bcrypt")
@@ -86,6 +88,19 @@ class Credentials:
                 raise WrongCredentials(str(error)) from None
             _remember(self._claims, mark, claims)
         return self.principal(claims.subject, "bearer"), claims
+
+    def known(self, authorization: str) -> tuple[Principal, tuple[TokenScope, ...] | None] | None:
+        """Who this header is, when it was verified before and still holds; None otherwise."""
+        mark = self._mark(authorization)
+        found = self._known.get(mark)
+        if found is None or found[0] < time.time():
+            return None
+        return found[1], found[2]
+
+    def remember(self, authorization: str, who: Principal, claims: Claims | None) -> None:
+        """For ``known``: a token until it expires, a password or robot token for a while."""
+        until = claims.expires if claims else time.time() + _GOOD_SECONDS
+        _remember(self._known, self._mark(authorization), (until, who, claims.scopes if claims else None))
 
     async def _password(self, name: str, bcrypt_hash: str | None, secret: str) -> bool:
         mark = self._mark(f"{name}\0{secret}")
