@@ -98,14 +98,17 @@ class Committer:
         except PreconditionFailed as error:
             raise TagConflict(self.place, _moved(error), {each.tag: each.expect for each in changes}) from None
         except Conflict as error:
-            return await self._after_conflict(txid, error)
+            return await self._after_conflict(txid, changes, error)
         finally:
             await self._release(lease)
 
-    async def _after_conflict(self, txid: str, error: Conflict) -> TagReceipt:
+    async def _after_conflict(self, txid: str, changes: tuple[TagChange, ...], error: Conflict) -> TagReceipt:
+        """Landed by another runner of ours; or not at all; or the id was used for something else."""
         receipt = await self.place.registry.read_transaction(self.call, self.place.repository, txid)
         if receipt is None:
             raise Fenced(f"target {self.place}: {error.message}") from None
+        if {each.tag: each.new for each in receipt.effects} != {each.tag: each.to for each in changes}:
+            raise error
         return receipt
 
     async def _lease(self, holder: str) -> Lease:
