@@ -25,10 +25,13 @@ from registry_node.storage.incoming import Incoming, gathered, overlapped
 from registry_node.storage.rules import BlobAdded
 from registry_node.storage.rules.quota import used_bytes
 from registry_node.storage.schema import uploads
+from registry_node.storage.statements import is_
 from registry_node.storage.store import Store
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
 SWEEP_SECONDS = 60
+_START = insert(uploads)
+_END = delete(uploads).where(is_(uploads.c.id, "session"))
 
 
 class LocalUploads:
@@ -72,7 +75,7 @@ class LocalUploads:
 
         def work(unit: Transaction) -> None:
             unit.ensure_repository(repository)
-            unit.tx.execute(insert(uploads).values(**row, **times))
+            unit.tx.execute(_START, {**row, **times})
 
         await self._store.write(work, durable=False)
         return Upload(session)
@@ -176,7 +179,7 @@ class LocalUploads:
 
         def work(unit: Transaction) -> None:
             add_blob(unit, repository, digest, incoming.size)
-            unit.tx.execute(delete(uploads).where(uploads.c.id == upload_id))
+            unit.tx.execute(_END, {"session": upload_id})
 
         await self._store.write(work)
         return Descriptor(OCTET_STREAM, digest, incoming.size)
@@ -198,8 +201,7 @@ class LocalUploads:
 
     async def _drop(self, upload_id: str) -> None:
         self._open.pop(upload_id, None)
-        gone = delete(uploads).where(uploads.c.id == upload_id)
-        await self._store.write(lambda unit: unit.tx.execute(gone), durable=False)
+        await self._store.write(lambda unit: unit.tx.execute(_END, {"session": upload_id}), durable=False)
         await self._forget(self._store.files.upload_path(upload_id))
 
     async def _room(self) -> int | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, bindparam, delete, select
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
@@ -13,21 +12,34 @@ from oci_wire.errors import BlobUnknown, ManifestBlobUnknown
 from registry_node.storage.changes import Transaction
 from registry_node.storage.rules import BlobAdded, BlobRemoved
 from registry_node.storage.schema import blobs, repo_blobs, repo_manifests, repositories
+from registry_node.storage.statements import is_, put
+
+_PUT_BLOB = put(blobs, "digest", change=("size", "state", "touched_at"))
+_PUT_LINK = put(repo_blobs, "repository_id", "digest", change=("linked_at",))
+_LINKED = (
+    select(blobs.c.digest)
+    .join(repo_blobs, repo_blobs.c.digest == blobs.c.digest)
+    .join(repositories, repositories.c.id == repo_blobs.c.repository_id)
+    .where(is_(repositories.c.name, "name"), blobs.c.state == "present")
+    .where(blobs.c.digest.in_(bindparam("digests", expanding=True)))
+)
+_CHILDREN = (
+    select(repo_manifests.c.digest)
+    .join(repositories, repositories.c.id == repo_manifests.c.repository_id)
+    .where(is_(repositories.c.name, "name"), repo_manifests.c.digest.in_(bindparam("digests", expanding=True)))
+)
 
 
 def add_blob(unit: Transaction, name: str, digest: Digest, size: int) -> None:
     """A blob whose bytes lie in the content store already. Raises InsufficientStorage (quota)."""
     unit.check(BlobAdded(name, str(digest), size))
-    values = {"size": size, "state": "present", "touched_at": unit.clock()}
-    statement = upsert(blobs).values(digest=str(digest), **values)
-    unit.tx.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=values))
+    row = {"digest": str(digest), "size": size, "state": "present", "touched_at": unit.clock()}
+    unit.tx.execute(_PUT_BLOB, row)
     link_blob(unit, unit.ensure_repository(name), str(digest))
 
 
 def link_blob(unit: Transaction, repository: int, digest: str) -> None:
-    values = {"linked_at": unit.clock()}
-    statement = upsert(repo_blobs).values(repository_id=repository, digest=digest, **values)
-    unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository_id", "digest"], set_=values))
+    unit.tx.execute(_PUT_LINK, {"repository_id": repository, "digest": digest, "linked_at": unit.clock()})
 
 
 def blob_size(tx: Connection, digest: Digest, source: str | None) -> int | None:
@@ -66,14 +78,9 @@ def require_blobs(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> No
 def require_children(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> None:
     """The same for the manifests of an index."""
     digests = sorted({str(each.digest) for each in wanted})
-    here = (
-        select(repo_manifests.c.digest)
-        .join(repositories, repositories.c.id == repo_manifests.c.repository_id)
-        .where(repositories.c.name == name)
-    )
     known: set[str] = set()
     for at in range(0, len(digests), 500):
-        known.update(tx.execute(here.where(repo_manifests.c.digest.in_(digests[at : at + 500]))).scalars())
+        known.update(tx.execute(_CHILDREN, {"name": name, "digests": digests[at : at + 500]}).scalars())
     missing = [each for each in digests if each not in known]
     if missing:
         raise ManifestBlobUnknown(f"push these manifests to {name} first: {', '.join(missing[:5])}", detail=missing)
@@ -82,11 +89,5 @@ def require_children(tx: Connection, name: str, wanted: Iterable[Descriptor]) ->
 def _linked(tx: Connection, name: str, digests: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for at in range(0, len(digests), 500):
-        statement = (
-            select(blobs.c.digest)
-            .join(repo_blobs, repo_blobs.c.digest == blobs.c.digest)
-            .join(repositories, repositories.c.id == repo_blobs.c.repository_id)
-            .where(repositories.c.name == name, blobs.c.digest.in_(digests[at : at + 500]), blobs.c.state == "present")
-        )
-        found.update(tx.execute(statement).scalars())
+        found.update(tx.execute(_LINKED, {"name": name, "digests": digests[at : at + 500]}).scalars())
     return found

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from oci_wire.digest import Digest
 from oci_wire.errors import ManifestUnknown, NameUnknown
@@ -32,6 +31,29 @@ from registry_node.storage.schema import (
     repositories,
     tags,
 )
+from registry_node.storage.statements import is_, put
+
+_REPOSITORY = select(repositories.c.id).where(is_(repositories.c.name, "name"))
+_BUMP = (
+    update(repositories)
+    .where(is_(repositories.c.id, "repository"))
+    .values(rev=repositories.c.rev + 1)
+    .returning(repositories.c.rev)
+)
+_RECORD = insert(journal)
+_NO_VALUES = dict.fromkeys(("tag", "old", "digest", "media_type", "txid", "pushed_at"))
+_THIS_TAG = is_(tags.c.repository_id, "repository") & is_(tags.c.name, "tag")
+_TAG = select(tags.c.digest).where(_THIS_TAG)
+_TOUCH_TAG = update(tags).where(_THIS_TAG).values(pushed_at=bindparam("pushed"))
+_DROP_TAG = delete(tags).where(_THIS_TAG)
+_PUT_TAG = put(tags, "repository_id", "name", change=("digest", "rev", "pushed_at"))
+_LINK = select(repo_manifests.c.media_type).where(
+    is_(repo_manifests.c.repository_id, "repository"), is_(repo_manifests.c.digest, "digest")
+)
+_PUT_LINK = put(repo_manifests, "repository_id", "digest", change=("media_type", "subject", "pushed_at"))
+_PUT_MANIFEST = put(manifests, "digest", change=("touched_at",))
+_PUT_BLOBS = put(manifest_blobs, "manifest", "digest")
+_PUT_CHILDREN = put(manifest_children, "manifest", "digest")
 
 
 @dataclass(slots=True)
@@ -48,34 +70,35 @@ class Transaction:
         for rule in self.rules:
             rule(self.tx, change, self.clock())
 
-    def row(self, statement: Any) -> Any:
-        return self.tx.execute(statement).first()
+    def row(self, statement: Any, **values: Any) -> Any:
+        return self.tx.execute(statement, values).first()
 
     def repository(self, name: str) -> int:
         """The repository's key. Raises NameUnknown."""
-        row = self.row(select(repositories.c.id).where(repositories.c.name == name))
+        row = self.row(_REPOSITORY, name=name)
         if row is None:
             raise NameUnknown(f"there is no repository {name}")
         return int(row.id)
 
     def ensure_repository(self, name: str) -> int:
         """The same, made when it is new."""
-        statement = upsert(repositories).values(name=name, rev=0, created=self.clock())
-        self.tx.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
-        return self.repository(name)
+        row = self.row(_REPOSITORY, name=name)
+        if row is None:
+            self.tx.execute(insert(repositories).values(name=name, rev=0, created=self.clock()))
+            return self.repository(name)
+        return int(row.id)
 
     def rev(self, repository: int) -> int:
         """The rev of all changes that this transaction makes to a repository: one more than before."""
         if repository not in self._revs:
-            bump = update(repositories).where(repositories.c.id == repository).values(rev=repositories.c.rev + 1)
-            self._revs[repository] = int(self.tx.execute(bump.returning(repositories.c.rev)).scalar_one())
+            self._revs[repository] = int(self.tx.execute(_BUMP, {"repository": repository}).scalar_one())
         return self._revs[repository]
 
     def record(self, repository: str, rev: int, kind: str, actor: str, **values: Any) -> None:
         """A line of the journal. ``values``: tag, old, digest, media_type, txid, pushed_at."""
         self.news += 1
         line = {"repository": repository, "rev": rev, "kind": kind, "actor": actor, "at": self.clock(), **values}
-        self.tx.execute(insert(journal).values(**line))
+        self.tx.execute(_RECORD, {**_NO_VALUES, **line})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +111,7 @@ class Author:
 
 
 def tag_digest(unit: Transaction, repository: int, tag: str) -> str | None:
-    row = unit.row(select(tags.c.digest).where(tags.c.repository_id == repository, tags.c.name == tag))
+    row = unit.row(_TAG, repository=repository, tag=tag)
     return str(row.digest) if row else None
 
 
@@ -99,18 +122,16 @@ def set_tag(unit: Transaction, name: str, tag: str, to: str | None, author: Auth
     repository = unit.ensure_repository(name)
     old = tag_digest(unit, repository, tag)
     unit.check(TagSet(name, repository, tag, old, to))
-    here = (tags.c.repository_id == repository) & (tags.c.name == tag)
     pushed = author.origin_time or unit.clock()
     if old == to and author.txid is None:
-        unit.tx.execute(update(tags).where(here).values(pushed_at=pushed))
+        unit.tx.execute(_TOUCH_TAG, {"repository": repository, "tag": tag, "pushed": pushed})
         return
     rev = unit.rev(repository)
     if to is None:
-        unit.tx.execute(delete(tags).where(here))
+        unit.tx.execute(_DROP_TAG, {"repository": repository, "tag": tag})
     else:
-        values = {"digest": to, "rev": rev, "pushed_at": pushed}
-        statement = upsert(tags).values(repository_id=repository, name=tag, **values)
-        unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository_id", "name"], set_=values))
+        row = {"repository_id": repository, "name": tag, "digest": to, "rev": rev, "pushed_at": pushed}
+        unit.tx.execute(_PUT_TAG, row)
     unit.record(name, rev, "tag", author.actor, tag=tag, old=old, digest=to, txid=author.txid, pushed_at=pushed)
 
 
@@ -122,19 +143,14 @@ def delete_tag(unit: Transaction, name: str, tag: str, author: Author) -> None:
 
 
 def has_manifest(unit: Transaction, repository: int, digest: str) -> bool:
-    here = (repo_manifests.c.repository_id == repository) & (repo_manifests.c.digest == digest)
-    return unit.row(select(repo_manifests.c.digest).where(here)) is not None
+    return unit.row(_LINK, repository=repository, digest=digest) is not None
 
 
 def add_manifest(unit: Transaction, name: str, manifest: Manifest, author: Author) -> None:
     """Makes a manifest, whose bytes lie in the content store already, one of this repository's."""
     repository = unit.ensure_repository(name)
     store_manifest(unit, manifest)
-    known = unit.row(
-        select(repo_manifests.c.media_type).where(
-            repo_manifests.c.repository_id == repository, repo_manifests.c.digest == str(manifest.digest)
-        )
-    )
+    known = unit.row(_LINK, repository=repository, digest=str(manifest.digest))
     link_manifest(unit, repository, manifest)
     if known is None or known.media_type != manifest.media_type:
         rev = unit.rev(repository)
@@ -143,20 +159,22 @@ def add_manifest(unit: Transaction, name: str, manifest: Manifest, author: Autho
 
 
 def link_manifest(unit: Transaction, repository: int, manifest: Manifest) -> None:
-    values = {
+    row = {
+        "repository_id": repository,
+        "digest": str(manifest.digest),
         "media_type": manifest.media_type,
         "size": manifest.size,
         "subject": _subject(manifest),
         "pushed_at": unit.clock(),
     }
-    statement = upsert(repo_manifests).values(repository_id=repository, digest=str(manifest.digest), **values)
-    unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository_id", "digest"], set_=values))
+    unit.tx.execute(_PUT_LINK, row)
 
 
 def store_manifest(unit: Transaction, manifest: Manifest) -> None:
     """The bytes and what they refer to, once for all repositories."""
     digest = str(manifest.digest)
-    values = {
+    row = {
+        "digest": digest,
         "body": manifest.content,
         "size": manifest.size,
         "artifact_type": manifest.artifact_type,
@@ -164,16 +182,13 @@ def store_manifest(unit: Transaction, manifest: Manifest) -> None:
         "annotations": json.dumps(dict(manifest.annotations)),
         "touched_at": unit.clock(),
     }
-    statement = upsert(manifests).values(digest=digest, **values)
-    unit.tx.execute(
-        statement.on_conflict_do_update(index_elements=["digest"], set_={"touched_at": values["touched_at"]})
-    )
+    unit.tx.execute(_PUT_MANIFEST, row)
     blobs = [{"manifest": digest, "digest": str(each.digest), "size": each.size} for each in manifest.blobs]
     children = [{"manifest": digest, "digest": str(each.digest)} for each in manifest.children]
     if blobs:
-        unit.tx.execute(upsert(manifest_blobs).on_conflict_do_nothing(), blobs)
+        unit.tx.execute(_PUT_BLOBS, blobs)
     if children:
-        unit.tx.execute(upsert(manifest_children).on_conflict_do_nothing(), children)
+        unit.tx.execute(_PUT_CHILDREN, children)
 
 
 def delete_manifest(unit: Transaction, name: str, digest: Digest, author: Author) -> None:

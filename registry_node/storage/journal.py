@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from registry_node.storage.errors import JournalCorrupt
 from registry_node.storage.files import append, sync_folder
@@ -22,6 +22,8 @@ from registry_node.storage.schema import journal
 
 _TAIL = 64 * 1024
 KINDS = ("tag", "manifest", "manifest-deleted")
+
+_AFTER = select(journal).where(journal.c.position > bindparam("after")).order_by(journal.c.position)
 
 
 class Journal:
@@ -44,7 +46,7 @@ class Journal:
 
     def catch_up(self, tx: Connection) -> None:
         """Appends the changes that the index has and the journal has not, and syncs them."""
-        missing = tx.execute(select(journal).where(journal.c.position > self.position).order_by(journal.c.position))
+        missing = tx.execute(_AFTER, {"after": self.position})
         rows = [dict(row._mapping) for row in missing]
         if not rows:
             return
