@@ -12,10 +12,11 @@ What is missing or unreadable is a link with a ``problem``; only errors that are
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
@@ -33,6 +34,8 @@ from oci_wire.manifest import ACCEPTED, Manifest
 from oci_wire.registry import Call, Lister, Reader
 from oci_wire.verify import verified
 
+T = TypeVar("T")
+AT_ONCE = 8  # manifests of one index that are read ahead
 COSIGN_SUFFIXES = (".sig", ".att", ".sbom")  # cosign's tags: sha256-<hex>.sig
 _ABSENT = (ManifestUnknown, NameUnknown, BlobUnknown)
 
@@ -140,12 +143,12 @@ class _Walk:
         async for link in self._manifest(found, 0):
             yield link
 
-    async def _manifest(self, link: Link, depth: int) -> AsyncIterator[Link]:
-        """What the manifest needs, itself, then what refers to it."""
+    async def _manifest(self, link: Link, depth: int, read: Link | None = None) -> AsyncIterator[Link]:
+        """What the manifest needs, itself, then what refers to it. ``read``: the link when it was read before."""
         if not self._first(link, depth):
             return
         digest = link.descriptor.digest
-        read = await self._read(link)
+        read = read or await self._read(link)
         if read.manifest is not None:
             async for needed in self._needed(read.manifest, depth):
                 yield needed
@@ -182,13 +185,24 @@ class _Walk:
         for blob in manifest.blobs:
             async for link in self._blob(Link(Kind.BLOB, blob, manifest.digest), depth):
                 yield link
-        for child in manifest.children:
-            if child.media_type in ACCEPTED:
-                walked = self._manifest(Link(Kind.CHILD, child, manifest.digest), depth + 1)
-            else:
-                walked = self._blob(Link(Kind.BLOB, child, manifest.digest), depth)
-            async for link in walked:
-                yield link
+        for at in range(0, len(manifest.children), AT_ONCE):
+            some = manifest.children[at : at + AT_ONCE]
+            read = await self._read_ahead(manifest.digest, some)
+            for child in some:
+                if child.media_type in ACCEPTED:
+                    link = Link(Kind.CHILD, child, manifest.digest)
+                    walked = self._manifest(link, depth + 1, read.get(child.digest))
+                else:
+                    walked = self._blob(Link(Kind.BLOB, child, manifest.digest), depth)
+                async for found in walked:
+                    yield found
+
+    async def _read_ahead(self, parent: Digest, children: Sequence[Descriptor]) -> dict[Digest, Link]:
+        """The platforms of an image cost one round trip, not one each."""
+        fresh = {each.digest: each for each in children if each.media_type in ACCEPTED} if len(children) > 1 else {}
+        wanted = [Link(Kind.CHILD, each, parent) for each in fresh.values() if each.digest not in self.seen]
+        read = await _together([self._read(link) for link in wanted])
+        return {link.descriptor.digest: found for link, found in zip(wanted, read, strict=True)}
 
     async def _blob(self, link: Link, depth: int) -> AsyncIterator[Link]:
         if not self._first(link, depth):
@@ -224,11 +238,23 @@ class _Walk:
         base = f"{subject.algorithm}-{subject.hex}"
         names = [(Kind.FALLBACK, subject.fallback_tag)]
         names += [(Kind.COSIGN, base + suffix) for suffix in COSIGN_SUFFIXES if len(base + suffix) <= 128]
-        links = []
-        for kind, tag in names:
-            try:
-                found = await self.source.resolve(self.call, self.repository, tag)
-            except (*_ABSENT, Unsupported):
-                continue
-            links.append(Link(kind, found, subject, tag))
-        return links
+        found = await _together([self._resolve(tag) for _, tag in names])
+        return [Link(kind, each, subject, tag) for (kind, tag), each in zip(names, found, strict=True) if each]
+
+    async def _resolve(self, tag: str) -> Descriptor | None:
+        try:
+            return await self.source.resolve(self.call, self.repository, tag)
+        except (*_ABSENT, Unsupported):
+            return None
+
+
+async def _together(asked: Sequence[Awaitable[T]]) -> list[T]:
+    """All answers in order; raises the first error once all are done."""
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    return [_unless_error(each) for each in answers]
+
+
+def _unless_error(answer: T | BaseException) -> T:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

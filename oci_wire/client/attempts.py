@@ -5,6 +5,7 @@ It has the facts in the error: ``error.transient`` and ``error.retry_after`` (se
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 MAX_RETRY_AFTER = 3600.0
+_DIGITS = re.compile(r"[0-9]+")
 
 
 class Retry(Protocol):
@@ -32,11 +34,7 @@ def retry_after(header: str | None, now: float | None = None) -> float | None:
     if not header:
         return None
     try:
-        seconds = (
-            float(header)
-            if header.isascii() and header.strip().isdigit()
-            else _until(header, time.time() if now is None else now)
-        )
+        seconds = float(header) if _DIGITS.fullmatch(header) else _until(header, time.time() if now is None else now)
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None

@@ -6,22 +6,16 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ValidationError
-
 from oci_wire import extension
 from oci_wire.client.reads import Reads
 from oci_wire.client.tokens import NOTHING, Need
 from oci_wire.client.transport import Answer, Ask, faults, raw
 from oci_wire.digest import Digest
 from oci_wire.errors import (
-    BlobUploadInvalid,
-    Denied,
     Gone,
     Internal,
-    ManifestUnknown,
     NameUnknown,
-    Unauthorized,
-    Unsupported,
+    RegistryError,
 )
 from oci_wire.extension import (
     ClosureReport,
@@ -35,10 +29,11 @@ from oci_wire.extension import (
     TagReceipt,
     TagStates,
     TagTransaction,
+    Wire,
 )
 from oci_wire.registry import Call
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Wire)
 MAX_EVENT_BYTES = 64 * 1024
 _JSON = {"Content-Type": "application/json"}
 _MARGIN = 15.0  # seconds beyond a wait that we asked for
@@ -50,10 +45,13 @@ class RemoteExtension(Reads):
         try:
             answer = await self._transport.send(call, Ask("GET", extension.ROOT))
             return Features.model_validate_json(answer.content)
-        except (NameUnknown, ManifestUnknown, Unsupported, BlobUploadInvalid, ValidationError):
+        except ValueError:
             return None
-        except (Unauthorized, Denied):
-            await self.ping(call)
+        except RegistryError as error:
+            if error.status in (401, 403):
+                await self.ping(call)
+            elif error.status not in (400, 404, 405):
+                raise
             return None
 
     async def take_lease(self, call: Call, repository: str, request: LeaseRequest) -> Lease:
@@ -132,7 +130,7 @@ class RemoteExtension(Reads):
         name: str,
         path: str,
         *,
-        body: BaseModel | None = None,
+        body: Wire | None = None,
         expect: tuple[int, ...] = (200,),
     ) -> Answer:
         content = body.model_dump_json().encode() if body is not None else b""
@@ -146,12 +144,12 @@ class RemoteExtension(Reads):
 def _read(model: type[M], answer: Answer) -> M:
     try:
         return model.model_validate_json(answer.content)
-    except ValidationError as error:
+    except ValueError as error:
         raise Internal(f"{answer.url.host} answered something else than a {model.__name__}: {error}") from error
 
 
 def _event(line: bytes) -> Event:
     try:
         return Event.model_validate_json(line)
-    except ValidationError as error:
+    except ValueError as error:
         raise Internal(f"an event cannot be read: {error}") from error

@@ -79,7 +79,7 @@ class Authority:
     def _learn_bearer(self, wanted: Need, sent: str | None, challenge: Challenge) -> bool:
         before = self._asked.get(wanted, wanted)
         asked = _merge(before | frozenset(parse_scopes([challenge.parameters.get("scope", "")])))
-        moved = self._challenge is None or _service(self._challenge) != _service(challenge)
+        moved = self._challenge is None or _realm_and_name(self._challenge) != _realm_and_name(challenge)
         if moved:
             self._tokens.clear()
         self._challenge = challenge
@@ -98,7 +98,7 @@ class Authority:
 
     async def _ask(self, scopes: Need) -> _Token:
         assert self._challenge is not None
-        realm, service = _service(self._challenge)
+        realm, service = _realm_and_name(self._challenge)
         url = realm_url(self.home, realm, self.realms, bool(self.credentials))
         now = self.clock()
         body = await self.fetch(self._request(url, service, sorted(str(each) for each in scopes)))
@@ -122,7 +122,7 @@ class Authority:
         return httpx.Request("GET", url.copy_merge_params(pairs), headers=headers)
 
 
-def _service(challenge: Challenge) -> tuple[str, str]:
+def _realm_and_name(challenge: Challenge) -> tuple[str, str]:
     return challenge.parameters.get("realm", ""), challenge.parameters.get("service", "")
 
 
