@@ -7,6 +7,7 @@ A dry run is the same way, stopping after the gates and writing nothing.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,27 +65,52 @@ class Engine:
             return await self._promote(pinned, request, who, call, watch)
         except Refused as refusal:
             outcome = refusal.outcome(**known)
-            return outcome if dry_run else self._refused(outcome, request, who)
+            return outcome if dry_run else await self._refused(outcome, request, who)
         except RegistryError as error:
             return _of_error(error, known)
+
+    async def resume(self, promotion: str, *, watch: Watch = unwatched) -> Outcome:
+        """Goes on with a promotion that was asked for before; whoever runs it now is waited for.
+
+        Raises LookupError when there is none of this id."""
+        async with self.store.claimed(promotion):
+            row = await self._known(promotion)
+            edge = self.topology.edge(row.edge)
+            if row.state.ended or edge is None:
+                return self._outcome(row, edge)
+            call = Call(ACTOR)
+            try:
+                pinned = await self.retry(lambda: plan.from_row(self.topology, self.registries, edge, row, call))
+            except Refused as refusal:
+                return refusal.outcome(edge=edge.id, promotion=row.id, repository=row.repository)
+            except RegistryError as error:
+                return _of_error(error, {"edge": edge.id, "promotion": row.id, "repository": row.repository})
+            return await self._run(self._run_of(row, pinned, call, watch))
 
     async def abort(self, promotion: str, who: Principal) -> Outcome:
         """Stops a promotion whose tags have not changed. Raises LookupError when there is none of this id."""
         async with self.store.claimed(promotion):
-            row = await self.store.get(promotion)
-            if row is None:
-                raise LookupError(f"no promotion {promotion}")
-            if row.state in UNCOMMITTED or row.state is State.ERRORED:
+            row = await self._known(promotion)
+            at = row.resume if row.state is State.ERRORED else row.state
+            if at in UNCOMMITTED:
                 changes = {"code": "ABORTED", "reasons": [f"aborted by {who.name or 'somebody'}"]}
                 row = await self.store.enter(row, State.ABORTED, **changes)
             return self._outcome(row, self.topology.edge(row.edge))
 
+    async def _known(self, promotion: str) -> PromotionRow:
+        row = await self.store.get(promotion)
+        if row is None:
+            raise LookupError(f"no promotion {promotion}")
+        return row
+
     async def _promote(self, pinned: plan.Plan, request: Request, who: Principal, call: Call, watch: Watch) -> Outcome:
         key = request_key(pinned.edge.id, request.repository, pinned.digest, pinned.tags, request.intent)
-        done = await self.store.settled(key)
-        if done is not None and await self._still_shows(pinned, done, call):
-            return self._outcome(done, pinned.edge, Ending.NOTHING_TO_DO)
-        row = await self.store.request(self._row(key, pinned, request, who))
+        row = None
+        while row is None:
+            done = await self.store.settled(key)
+            if done is not None and await self._still_shows(pinned, done, call):
+                return self._outcome(done, pinned.edge, Ending.NOTHING_TO_DO)
+            row = await self.store.request(self._row(key, pinned, request, who), done.id if done else None)
         watch(Entered(row.id, row.state))
         await self._settle_older(row, pinned, call)
         async with self.store.claimed(row.id):
@@ -142,6 +168,7 @@ class Engine:
         receipt = older.receipt or (await run.committer.landed(older.id) if state is State.CHECKED else None)
         if state in UNCOMMITTED and receipt is None:
             changes = {"code": "SUPERSEDED", "reasons": [f"{by.id} asks for {by.digest} under the same tags"]}
+            await _record(run, steps.Arrival(State.SUPERSEDED, changes))
             await self.store.enter(older, State.SUPERSEDED, **changes)
         else:
             await self._finish(older, pinned, call, receipt)
@@ -170,17 +197,21 @@ class Engine:
                 run.watch(Entered(run.row.id, run.row.state))
             if arrival.stop:
                 break
-        outcome = self._outcome(run.row, run.pinned.edge, Ending.NOTHING_TO_DO if joined else None)
-        self._record_end(outcome, run)
-        return outcome
+        return self._outcome(run.row, run.pinned.edge, Ending.NOTHING_TO_DO if joined else None)
 
     async def _step(self, run: Run) -> steps.Arrival:
+        """One step and what came of it. An end that is no success is in the ledger before the row says so."""
         try:
-            return await steps.STEPS[run.row.state](run)
+            arrival = await steps.STEPS[run.row.state](run)
         except (RegistryError, TagConflict, SourceIncomplete, TargetIncomplete, CannotAttest, KeyInvalid) as error:
-            return _failure(run, error)
+            arrival = _failure(run, error)
         except (LedgerBroken, OSError) as error:
-            return _errored(run, "LEDGER" if isinstance(error, LedgerBroken) else "DISK", str(error))
+            return _unwritable(run, error)
+        try:
+            await _record(run, arrival)
+        except (LedgerBroken, OSError) as error:
+            return _unwritable(run, error)
+        return arrival
 
     async def _dry_run(self, pinned: plan.Plan, call: Call) -> Outcome:
         expected = await plan.expectations(pinned.target, call, pinned.tags)
@@ -215,13 +246,8 @@ class Engine:
             row.receipt or {},
         )
 
-    def _record_end(self, outcome: Outcome, run: Run) -> None:
-        """Refusals and failures are in the ledger too."""
-        if outcome.ending in (Ending.REFUSED, Ending.CONFLICT, Ending.FAILED, Ending.INTEGRITY):
-            body = steps.ledger_body(run) | {"code": outcome.code, "reasons": list(outcome.reasons)}
-            run.ledger.append("refusal", f"{run.row.id}:{outcome.code}", body)
-
-    def _refused(self, outcome: Outcome, request: Request, who: Principal) -> Outcome:
+    async def _refused(self, outcome: Outcome, request: Request, who: Principal) -> Outcome:
+        """Denials are in the ledger of the scope that they protect."""
         if outcome.target in self.topology.scopes:
             body = {
                 "edge": outcome.edge,
@@ -234,7 +260,8 @@ class Engine:
                 "code": outcome.code,
                 "reasons": list(outcome.reasons),
             }
-            Ledger.of_scope(self.ledgers, outcome.target).append("refusal", new_id(), body)
+            ledger = Ledger.of_scope(self.ledgers, outcome.target)
+            await asyncio.to_thread(ledger.append, "refusal", new_id(), body)
         return outcome
 
 
@@ -295,6 +322,20 @@ _TERMINAL: tuple[tuple[type[Exception], str, str], ...] = (
     (InsufficientStorage, "NO_SPACE", "raise the quota or free space, then ask again"),
     (ManifestUnknown, "TARGET_LOST", "the target lost a manifest before its tags changed; ask again"),
 )
+
+
+async def _record(run: Run, arrival: steps.Arrival) -> None:
+    """Refusals, failures and what was given up are in the ledger too, once each."""
+    if arrival.state.ended and arrival.state is not State.SETTLED:
+        why = {"code": arrival.changes["code"], "reasons": arrival.changes["reasons"]}
+        body = steps.ledger_body(run) | why
+        if arrival.changes.get("verdicts") is not None:
+            body["verdicts"] = arrival.changes["verdicts"]
+        await asyncio.to_thread(run.ledger.append, "refusal", f"{run.row.id}:{arrival.state}", body)
+
+
+def _unwritable(run: Run, error: Exception) -> steps.Arrival:
+    return _errored(run, "LEDGER" if isinstance(error, LedgerBroken) else "DISK", str(error))
 
 
 def _failure(run: Run, error: Exception) -> steps.Arrival:

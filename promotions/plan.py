@@ -19,6 +19,7 @@ from oci_wire.manifest import Manifest
 from oci_wire.registry import Call
 from promotions.outcome import Refused, Request
 from promotions.place import Place
+from promotions.store import PromotionRow
 from promotions.tags import Image, TagsUnclear, target_tags
 from promotions.transfer import current
 from topology.model import KeyTrust, Promotion, SignatureGate, Topology
@@ -121,6 +122,18 @@ async def make(
         remedy = f"set the label when building the image, or change the tags of edge {edge.id}"
         raise Refused("TAGS_UNCLEAR", str(error), remedy, failed=True) from None
     return Plan(edge, source, target, manifest, tags)
+
+
+async def from_row(topology: Topology, registries: Registries, edge: Promotion, row: PromotionRow, call: Call) -> Plan:
+    """What a promotion was pinned to, read again by its digest. Raises Refused (SOURCE_UNKNOWN), RegistryError."""
+    source = registries.place(topology.primary_name(edge.source), row.repository)
+    target = registries.place(topology.primary_name(edge.target), row.repository)
+    try:
+        manifest = await source.registry.get_manifest(call, source.repository, row.digest)
+    except (ManifestUnknown, NameUnknown) as error:
+        reason = f"source {source}@{row.digest} is gone: {error.message}"
+        raise Refused("SOURCE_UNKNOWN", reason, f"push it again, or give it up: {row.id}", failed=True) from None
+    return Plan(edge, source, target, manifest, tuple(row.tags))
 
 
 async def expectations(target: Place, call: Call, tags: tuple[str, ...]) -> dict[str, str | None]:

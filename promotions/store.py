@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import rfc8785
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, select, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, insert, select, update
 from ulid import ULID
 
 from promotions import failpoints
@@ -108,18 +106,26 @@ class Store:
 
         return await asyncio.to_thread(run)
 
-    async def request(self, row: PromotionRow) -> PromotionRow:
-        """The live promotion of this request: the one that is there, or this new one."""
-        while True:
-            try:
-                await self.write(lambda tx: tx.execute(insert(PROMOTIONS).values(**_values(row))))
-            except IntegrityError:
-                found = await self._first(PROMOTIONS.c.live_key == row.request_key)
-                if found is not None:
-                    return found
-                continue  # it ended in between
-            failpoints.reached(row.state)
+    async def request(self, row: PromotionRow, settled: str | None) -> PromotionRow | None:
+        """The live promotion of this request: the one that is there, or this new one.
+
+        ``settled`` is the newest settled promotion of the request that the caller looked at; None is answered when
+        another has settled since: look again."""
+
+        def ask(tx: Connection) -> PromotionRow | None:
+            live = tx.execute(_newest(PROMOTIONS.c.live_key == row.request_key)).first()
+            if live is not None:
+                return _row(live)
+            found = tx.execute(_newest(_settled(row.request_key))).first()
+            if (found.id if found else None) != settled:
+                return None
+            tx.execute(insert(PROMOTIONS).values(**_values(row)))
             return row
+
+        asked = await self.write(ask)
+        if asked is row:
+            failpoints.reached(row.state)
+        return asked
 
     async def enter(self, row: PromotionRow, state: State, **changes: Any) -> PromotionRow:
         """Moves a row to the next state. Raises ImpossibleTransition, RowMoved."""
@@ -140,7 +146,7 @@ class Store:
 
     async def settled(self, key: str) -> PromotionRow | None:
         """The newest settled promotion of this request."""
-        return await self._first((PROMOTIONS.c.request_key == key) & (PROMOTIONS.c.state == State.SETTLED.value))
+        return await self._first(_settled(key))
 
     async def live(self, *, edge: str | None = None, repository: str | None = None) -> list[PromotionRow]:
         """Promotions that have not ended, oldest first."""
@@ -194,14 +200,21 @@ class Store:
         assert after is not None
         return after
 
-    async def _first(self, where: Any) -> PromotionRow | None:
-        query = select(PROMOTIONS).where(where).order_by(PROMOTIONS.c.id.desc()).limit(1)
-        found = await self.read(lambda tx: tx.execute(query).first())
+    async def _first(self, where: ColumnElement[bool]) -> PromotionRow | None:
+        found = await self.read(lambda tx: tx.execute(_newest(where)).first())
         return _row(found) if found is not None else None
 
-    async def _all(self, where: Any) -> list[PromotionRow]:
+    async def _all(self, where: ColumnElement[bool]) -> list[PromotionRow]:
         query = select(PROMOTIONS).where(where).order_by(PROMOTIONS.c.id)
         return [_row(each) for each in await self.read(lambda tx: tx.execute(query).all())]
+
+
+def _newest(where: ColumnElement[bool]) -> Select[Any]:
+    return select(PROMOTIONS).where(where).order_by(PROMOTIONS.c.id.desc()).limit(1)
+
+
+def _settled(key: str) -> ColumnElement[bool]:
+    return (PROMOTIONS.c.request_key == key) & (PROMOTIONS.c.state == State.SETTLED.value)
 
 
 def _is_same_file(file: IO[bytes], path: Path) -> bool:

@@ -17,10 +17,11 @@ from promotions.commit import Committer, Fenced, LeaseHeld, TagConflict
 from promotions.ledger import Ledger, LedgerBroken
 from promotions.outcome import Ending
 from promotions.progress import BlobMoved, Entered, Progress
+from promotions.queue import Queue
 from promotions.retry import ONCE
 from promotions.states import State
 from promotions.store import Store
-from tests.promotions.world import CALL, CI, World, image, index
+from tests.promotions.world import CALL, CI, World, image, index, topology
 
 PROD = "prod-eu"
 
@@ -355,3 +356,28 @@ async def test_the_ledger_refuses_to_grow_on_damage(world: World) -> None:
     ledger.path.write_bytes(ledger.path.read_bytes().replace(b"one", b"two"))
     with pytest.raises(LedgerBroken):
         ledger.append("promotion", "three", {})
+
+
+async def test_the_queue_goes_on_with_what_was_left(tmp_path: Path) -> None:
+    freeze = {"name": "now", "edges": ["to-prod"], "cron": "* * * * *", "for": "2h", "reason": "nobody on call"}
+    frozen = World(tmp_path, lambda document: document.update(freezes=[freeze]))
+    made = await frozen.signed_image()
+    waiting = await frozen.promote()
+    assert await Queue(frozen.engine()).work() == []  # it rests first
+    assert [each.ending for each in await Queue(frozen.engine(), rest=0.0).work()] == [Ending.WAITING]
+    thawed = topology(tmp_path)
+    engine = frozen.engine()
+    engine.topology = thawed
+    await image(frozen.place("ci-pool"), "1.0", salt="the tag moved on")
+    outcomes = await Queue(engine, rest=0.0).work()
+    assert [(each.ending, each.promotion) for each in outcomes] == [(Ending.DONE, waiting.promotion)]
+    assert await frozen.shown("prod", "1.0") == str(made.digest)
+    assert await Queue(engine, rest=0.0).work() == []
+
+
+async def test_refusals_are_in_the_ledger_before_the_row_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await index(world.place("ci-pool"), "1.0")
+    outcome = await world.promote()
+    record = next(Ledger.of_scope(world.ledgers, "prod").records())
+    assert (record.kind, record.key) == ("refusal", f"{outcome.promotion}:REJECTED")
+    assert record.body["verdicts"][0]["answer"] == "refuse" and record.body["code"] == "GATE_REFUSED"
