@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from registry_node.storage.schema import uploads
 
 T = TypeVar("T")
 P = ParamSpec("P")
+log = logging.getLogger(__name__)
 INDEX = "index.db"
 BYTE_THREADS = 8
 
@@ -148,7 +150,8 @@ class Store:
         with self.metadata.writing() as tx:
             known = last_position(tx)
             if self.journal.position > known:
-                replay(Transaction(tx, (), self.clock), self.files, self.journal.after(known))
+                count = replay(Transaction(tx, (), self.clock), self.files, self.journal.after(known))
+                log.warning("%s was behind its journal: %d changes were played back", self.folder / INDEX, count)
         with self.metadata.reading() as tx:
             self.journal.catch_up(tx)
             sessions = set(tx.execute(select(uploads.c.id)).scalars())
