@@ -12,9 +12,14 @@ from promotions.engine import Engine
 from promotions.progress import Watch, unwatched
 from promotions.registries import Address, RemoteRegistries
 from promotions.replicate import Replicator
+from promotions.retry import RetryPolicy
 from promotions.store import Store
 from sites.credentials import ENGINE
 from towpath.workspace import Workspace
+
+
+# The engine tries whole steps again; these few quick attempts multiply with that, and somebody waits for the answer.
+CLIENT_RETRY = RetryPolicy(attempts=3, first=0.1, most=1.0)
 
 
 def registries_of(workspace: Workspace) -> RemoteRegistries:
@@ -22,7 +27,7 @@ def registries_of(workspace: Workspace) -> RemoteRegistries:
     state = workspace.running_state()
     token = state.engine_token()
     addresses = {node: Address(url, ENGINE, token) for node, url in state.read_addresses().items()}
-    return RemoteRegistries(workspace.topology, addresses)
+    return RemoteRegistries(workspace.topology, addresses, CLIENT_RETRY)
 
 
 @dataclass(frozen=True, slots=True)

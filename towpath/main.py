@@ -100,7 +100,7 @@ def app_of(name: str) -> App:
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # None: the import fails, and httpx goes on
     verb = VERBS.get(name) or _unknown(name)
     module, _, function = verb.target.partition(":")
-    app = App(name=f"towpath {name}", version_flags=(), result_action="return_value")
+    app = App(name=f"towpath {name}", version_flags=(), result_action="return_value", suppress_keyboard_interrupt=False)
     app.default(getattr(import_module(module), function))
     return app
 
