@@ -17,7 +17,6 @@ from promotions.store import Store
 from sites.credentials import ENGINE
 from towpath.workspace import Workspace
 
-
 # The engine tries whole steps again; these few quick attempts multiply with that, and somebody waits for the answer.
 CLIENT_RETRY = RetryPolicy(attempts=3, first=0.1, most=1.0)
 
