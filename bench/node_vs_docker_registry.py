@@ -25,9 +25,11 @@ import httpx
 
 from bench import transfers
 from bench.content import Content, prepare
+from oci_wire.manifest import ACCEPTED
 from tests.nodes import free_port, running
 from tests.tools import find
 
+ACCEPT = ", ".join(ACCEPTED)  # docker-registry shows an OCI manifest to no one else
 RESULTS = Path(__file__).parent / "results"
 _WRK = """
 local n, at = 0, 0
@@ -36,7 +38,7 @@ for path in io.lines(os.getenv("BENCH_PATHS")) do
   n = n + 1
   requests[n] = path
 end
-local headers = {["Host"] = os.getenv("BENCH_HOST")}
+local headers = {["Host"] = os.getenv("BENCH_HOST"), ["Accept"] = os.getenv("BENCH_ACCEPT")}
 local token = os.getenv("BENCH_TOKEN")
 if token ~= "" then headers["Authorization"] = "Bearer " .. token end
 function init()
@@ -125,6 +127,7 @@ def wrk(peer: Peer, folder: Path, paths: list[str], connections: int, seconds: i
         "BENCH_PATHS": str(folder / "paths"),
         "BENCH_HOST": peer.host,
         "BENCH_TOKEN": peer.token,
+        "BENCH_ACCEPT": ACCEPT,
     }
     program = find("wrk")
     if program is None:

@@ -212,7 +212,8 @@ class App:
             response.headers["connection"] = "close"
         try:
             linger = _discard(request) if unread else None
-            trace.sent = await response.send(send, head=request.method == "HEAD", before_end=linger)
+            head = request.method == "HEAD"
+            trace.sent = await response.send(send, head=head, hung_up=request.hung_up, before_end=linger)
         finally:
             await response.aclose()
 

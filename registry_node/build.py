@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -35,15 +36,20 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
         settings.limits.manifest_bytes,
         challenges=bool(settings.users),
     )
-    access = Access(credentials, policy)
+    access, metrics = Access(credentials, policy), Metrics()
+    metrics.watch("registry_storage_free_bytes", "Free space under the data folder", lambda: _free(settings.data))
     return App(
         node,
         access,
         TokenApi(credentials, policy, signer),
-        Metrics(),
+        metrics,
         prompt=Prompt(reads, access) if reads is not None else None,
         log=RequestLog() if log else None,
     )
+
+
+def _free(folder: Path) -> float:
+    return float(shutil.disk_usage(folder).free)
 
 
 @contextmanager

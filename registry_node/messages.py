@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +93,12 @@ class Request:
                 self.received += len(chunk)
                 yield chunk
 
+    async def hung_up(self) -> None:
+        """Returns once the client has hung up. For the time of an answer: the request's body is dropped."""
+        assert self.receive is not None
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
     async def body(self, limit: int, too_large: type[RegistryError]) -> bytes:
         """The whole body; ``too_large`` is raised as soon as it has more than ``limit`` bytes, announced or not."""
         if (self.content_length or 0) > limit:
@@ -119,9 +126,16 @@ class Response:
                 pairs.append((name.encode("latin-1"), each.encode("latin-1")))
         return pairs
 
-    async def send(self, send: Send, *, head: bool, before_end: Awaitable[None] | None = None) -> int:
-        """Sends it; gives back the bytes of body sent. ``head``: headers alone, whatever the body is.
-        ``before_end`` is awaited when all has been sent but the end."""
+    async def send(
+        self,
+        send: Send,
+        *,
+        head: bool,
+        hung_up: Callable[[], Awaitable[None]],
+        before_end: Awaitable[None] | None = None,
+    ) -> int:
+        """Sends it; gives back the bytes of body sent. ``head``: headers alone, whatever the body is. ``hung_up``
+        returns when the client has; ``before_end`` is awaited when all has been sent but the end. Raises ClientGone."""
         bodiless = head or self.status in (204, 304)
         if isinstance(self.body, bytes) and self.status not in (204, 304):
             self.headers.setdefault("content-length", str(len(self.body)))
@@ -135,17 +149,26 @@ class Response:
                 return sent
             await send({"type": "http.response.body", "body": body, "more_body": True})
         elif not bodiless:
-            sent = await self._stream(self.body, send)
+            sent = await self._stream(self.body, send, hung_up)
         if before_end is not None:
             await before_end
         await send({"type": "http.response.body", "body": b""})
         return sent
 
-    async def _stream(self, body: BlobStream | AsyncIterator[bytes], send: Send) -> int:
-        sent = 0
-        async for chunk in body.chunks if isinstance(body, BlobStream) else body:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            sent += len(chunk)
+    async def _stream(
+        self, body: BlobStream | AsyncIterator[bytes], send: Send, hung_up: Callable[[], Awaitable[None]]
+    ) -> int:
+        """A server swallows what it is sent for a client that is gone: without looking, a large blob would be read to
+        its end for nobody."""
+        sent, gone = 0, asyncio.ensure_future(hung_up())
+        try:
+            async for chunk in body.chunks if isinstance(body, BlobStream) else body:
+                if gone.done():
+                    raise ClientGone
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                sent += len(chunk)
+        finally:
+            gone.cancel()
         return sent
 
     async def aclose(self) -> None:

@@ -164,6 +164,7 @@ async def test_probes_and_metrics(app: App, http: httpx.AsyncClient) -> None:
         "registry_http_request_duration_seconds_bucket",
         "registry_http_request_size_bytes_total",
         "registry_http_response_size_bytes_total",
+        "registry_storage_free_bytes ",
     ):
         assert name in text
     assert "apps/api" not in text

@@ -242,6 +242,21 @@ def test_requests_that_two_servers_may_read_differently(node: RunningNode, heade
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_download_ends_when_its_client_leaves(make: Callable[..., RunningNode]) -> None:
+    node = make("one")
+    content = bytes(64 * 2**20)
+    digest = Digest.of(content)
+    with node.client(timeout=60) as client:
+        client.post("/v2/a/blobs/uploads/", params={"digest": str(digest)}, content=content).raise_for_status()
+    with connected(node) as connection:
+        connection.sendall(head(node, f"GET /v2/a/blobs/{digest} HTTP/1.1"))
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    _until(lambda: _in_flight(node) == 1)
+    node.stop()
+    (line,) = [each for each in log_lines(node) if each.get("path", "").endswith(str(digest))]
+    assert line["sent"] < len(content)
+
+
 def test_requests_in_a_pipeline_are_answered_in_order(node: RunningNode) -> None:
     with connected(node) as connection:
         paths = ["/healthz", "/v2/", "/nowhere", "/healthz"]
