@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from identity.grants import Principal
-from oci_wire.errors import Denied, InsufficientStorage, ManifestUnknown, RegistryError, TagImmutable, Unauthorized
+from oci_wire.errors import RegistryError
 from oci_wire.registry import Call
-from promotions import freezes, plan, steps
+from promotions import plan, steps
 from promotions.check import TargetIncomplete
 from promotions.commit import TagConflict
-from promotions.gates import Answer, Question, Verdict, ask
+from promotions.dry_run import dry_run as plan_only
+from promotions.ending import outcome_of
+from promotions.failures import before_a_row, failure, unwritable
 from promotions.keys import KeyInvalid
 from promotions.ledger import Ledger, LedgerBroken
 from promotions.outcome import Ending, Outcome, Refused, Request
@@ -30,9 +32,7 @@ from promotions.states import UNCOMMITTED, State
 from promotions.steps import ACTOR, CannotAttest, Run
 from promotions.store import PromotionRow, Store, new_id, request_key
 from promotions.transfer import SourceIncomplete, current
-from topology.model import Promotion, Topology
-
-_AGAIN = "run the same command again: it goes on from here"
+from topology.model import Topology
 
 
 @dataclass(slots=True)
@@ -61,13 +61,13 @@ class Engine:
                 lambda: plan.make(self.topology, self.registries, edge, request, call=call, now=self.now())
             )
             if dry_run:
-                return await self._dry_run(pinned, call)
+                return await plan_only(self.topology, pinned, call, self.now())
             return await self._promote(pinned, request, who, call, watch)
         except Refused as refusal:
             outcome = refusal.outcome(**known)
             return outcome if dry_run else await self._refused(outcome, request, who)
         except RegistryError as error:
-            return _of_error(error, known)
+            return before_a_row(error, known)
 
     async def resume(self, promotion: str, *, watch: Watch = unwatched) -> Outcome:
         """Goes on with a promotion that was asked for before; whoever runs it now is waited for.
@@ -77,14 +77,14 @@ class Engine:
             row = await self._known(promotion)
             edge = self.topology.edge(row.edge)
             if row.state.ended or edge is None:
-                return self._outcome(row, edge)
+                return outcome_of(row, edge)
             call = Call(ACTOR)
             try:
                 pinned = await self.retry(lambda: plan.from_row(self.topology, self.registries, edge, row, call))
             except Refused as refusal:
                 return refusal.outcome(edge=edge.id, promotion=row.id, repository=row.repository)
             except RegistryError as error:
-                return _of_error(error, {"edge": edge.id, "promotion": row.id, "repository": row.repository})
+                return before_a_row(error, {"edge": edge.id, "promotion": row.id, "repository": row.repository})
             return await self._run(self._run_of(row, pinned, call, watch))
 
     async def abort(self, promotion: str, who: Principal) -> Outcome:
@@ -95,7 +95,7 @@ class Engine:
             if at in UNCOMMITTED:
                 changes = {"code": "ABORTED", "reasons": [f"aborted by {who.name or 'somebody'}"]}
                 row = await self.store.enter(row, State.ABORTED, **changes)
-            return self._outcome(row, self.topology.edge(row.edge))
+            return outcome_of(row, self.topology.edge(row.edge))
 
     async def _known(self, promotion: str) -> PromotionRow:
         row = await self.store.get(promotion)
@@ -109,7 +109,7 @@ class Engine:
         while row is None:
             done = await self.store.settled(key)
             if done is not None and await self._still_shows(pinned, done, call):
-                return self._outcome(done, pinned.edge, Ending.NOTHING_TO_DO)
+                return outcome_of(done, pinned.edge, Ending.NOTHING_TO_DO)
             row = await self.store.request(self._row(key, pinned, request, who), done.id if done else None)
         watch(Entered(row.id, row.state))
         await self._settle_older(row, pinned, call)
@@ -197,54 +197,21 @@ class Engine:
                 run.watch(Entered(run.row.id, run.row.state))
             if arrival.stop:
                 break
-        return self._outcome(run.row, run.pinned.edge, Ending.NOTHING_TO_DO if joined else None)
+        return outcome_of(run.row, run.pinned.edge, Ending.NOTHING_TO_DO if joined else None)
 
     async def _step(self, run: Run) -> steps.Arrival:
         """One step and what came of it. An end that is no success is in the ledger before the row says so."""
         try:
             arrival = await steps.STEPS[run.row.state](run)
         except (RegistryError, TagConflict, SourceIncomplete, TargetIncomplete, CannotAttest, KeyInvalid) as error:
-            arrival = _failure(run, error)
+            arrival = failure(run, error)
         except (LedgerBroken, OSError) as error:
-            return _unwritable(run, error)
+            return unwritable(run, error)
         try:
             await _record(run, arrival)
         except (LedgerBroken, OSError) as error:
-            return _unwritable(run, error)
+            return unwritable(run, error)
         return arrival
-
-    async def _dry_run(self, pinned: plan.Plan, call: Call) -> Outcome:
-        expected = await plan.expectations(pinned.target, call, pinned.tags)
-        conflicts = plan.immutable_conflicts(self.topology, pinned.target, expected, pinned.digest)
-        question = [
-            Question(name, self.topology, pinned.source, pinned.manifest.digest, call) for name in pinned.edge.gates
-        ]
-        verdicts = tuple([await ask(each) for each in question])
-        held = freezes.holding(self.topology, pinned.edge.id, self.now())
-        return _planned(pinned, expected, conflicts, verdicts, held)
-
-    def _outcome(self, row: PromotionRow, edge: Promotion | None, ending: Ending | None = None) -> Outcome:
-        natural = _ENDINGS.get(row.state, Ending.ERRORED)
-        if natural is Ending.FAILED and row.code == "CONFLICT":
-            natural = Ending.CONFLICT
-        if natural is Ending.FAILED and row.code == "INTEGRITY":
-            natural = Ending.INTEGRITY
-        return Outcome(
-            ending if ending and natural is Ending.DONE else natural,
-            row.code or "OK",
-            row.state,
-            row.id,
-            row.edge,
-            edge.source if edge else "",
-            edge.target if edge else "",
-            row.repository,
-            row.digest,
-            tuple(row.tags),
-            tuple(Verdict.from_json(each) for each in row.verdicts or []),
-            tuple(row.reasons or ()),
-            row.remedy or "",
-            row.receipt or {},
-        )
 
     async def _refused(self, outcome: Outcome, request: Request, who: Principal) -> Outcome:
         """Denials are in the ledger of the scope that they protect."""
@@ -265,65 +232,6 @@ class Engine:
         return outcome
 
 
-_ENDINGS = {
-    State.SETTLED: Ending.DONE,
-    State.REJECTED: Ending.REFUSED,
-    State.WAITING: Ending.WAITING,
-    State.FAILED: Ending.FAILED,
-    State.ABORTED: Ending.FAILED,
-    State.SUPERSEDED: Ending.CONFLICT,
-    State.EXPIRED: Ending.FAILED,
-}
-
-
-def _planned(
-    pinned: plan.Plan,
-    expected: dict[str, str | None],
-    conflicts: list[str],
-    verdicts: tuple[Verdict, ...],
-    held: tuple[str, ...],
-) -> Outcome:
-    refused = [each for each in verdicts if each.answer is Answer.REFUSE]
-    waits = [why for each in verdicts if each.answer is Answer.HOLD for why in each.reasons] + list(held)
-    ending, code, reasons = Ending.PLANNED, "OK", []
-    if conflicts:
-        ending, code, reasons = Ending.CONFLICT, "CONFLICT", conflicts
-    elif refused:
-        reasons = [f"gate {each.gate}: {why}" for each in refused for why in each.reasons]
-        ending, code = Ending.REFUSED, "GATE_REFUSED"
-    elif waits:
-        ending, code, reasons = Ending.WAITING, "WAITING", waits
-    return Outcome(
-        ending,
-        code,
-        edge=pinned.edge.id,
-        source=pinned.edge.source,
-        target=pinned.edge.target,
-        repository=pinned.source.name,
-        digest=pinned.digest,
-        tags=pinned.tags,
-        verdicts=verdicts,
-        reasons=tuple(reasons),
-        remedy="; ".join(each.remedy for each in refused if each.remedy),
-        would_change=expected,
-    )
-
-
-# What an error of a step means: its code, and what the person can do.
-_TERMINAL: tuple[tuple[type[Exception], str, str], ...] = (
-    (TagConflict, "CONFLICT", "someone else changed the tag; look at it, then ask again"),
-    (TagImmutable, "CONFLICT", "an immutable tag never moves: promote under another tag"),
-    (SourceIncomplete, "SOURCE_INCOMPLETE", "push the image to the source again, then ask again"),
-    (TargetIncomplete, "INTEGRITY", "the tags are untouched; check the target (towpath fsck), then ask again"),
-    (CannotAttest, "CANNOT_ATTEST", "give the trust entry of attestWith a privateKey"),
-    (KeyInvalid, "CANNOT_ATTEST", "correct the private key of attestWith"),
-    (Unauthorized, "UNAUTHORIZED", "the engine's own credentials are refused there: towpath up renders them anew"),
-    (Denied, "DENIED", "the engine needs a grant there"),
-    (InsufficientStorage, "NO_SPACE", "raise the quota or free space, then ask again"),
-    (ManifestUnknown, "TARGET_LOST", "the target lost a manifest before its tags changed; ask again"),
-)
-
-
 async def _record(run: Run, arrival: steps.Arrival) -> None:
     """Refusals, failures and what was given up are in the ledger too, once each."""
     if arrival.state.ended and arrival.state is not State.SETTLED:
@@ -332,28 +240,3 @@ async def _record(run: Run, arrival: steps.Arrival) -> None:
         if arrival.changes.get("verdicts") is not None:
             body["verdicts"] = arrival.changes["verdicts"]
         await asyncio.to_thread(run.ledger.append, "refusal", f"{run.row.id}:{arrival.state}", body)
-
-
-def _unwritable(run: Run, error: Exception) -> steps.Arrival:
-    return _errored(run, "LEDGER" if isinstance(error, LedgerBroken) else "DISK", str(error))
-
-
-def _failure(run: Run, error: Exception) -> steps.Arrival:
-    if isinstance(error, RegistryError) and error.transient:
-        return _errored(run, error.code, error.message)
-    found = next(((code, remedy) for kind, code, remedy in _TERMINAL if isinstance(error, kind)), None)
-    code, remedy = found or (getattr(error, "code", "FAILED"), "correct what the message names, then ask again")
-    if run.row.state is State.COMMITTED:
-        return _errored(run, code, str(error))
-    return steps.Arrival(State.FAILED, {"code": code, "reasons": [str(error)], "remedy": remedy})
-
-
-def _errored(run: Run, code: str, reason: str) -> steps.Arrival:
-    changes = {"resume": run.row.state, "code": code, "reasons": [reason], "remedy": _AGAIN}
-    return steps.Arrival(State.ERRORED, changes, stop=True)
-
-
-def _of_error(error: RegistryError, known: dict[str, Any]) -> Outcome:
-    """An error before there was a row."""
-    ending = Ending.ERRORED if error.transient else Ending.FAILED
-    return Outcome(ending, error.code, reasons=(error.message,), remedy=_AGAIN if error.transient else "", **known)

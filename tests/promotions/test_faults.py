@@ -90,6 +90,7 @@ async def test_a_layer_missing_at_the_source(world: World) -> None:
     child = await source.registry.get_manifest(CALL, source.repository, str(made.children[1].digest))
     layer = child.blobs[1].digest
     source.registry._state.repositories["apps/api"].blobs.remove(layer)  # type: ignore[attr-defined]
+    assert (await world.promote(dry_run=True)).code == "SOURCE_INCOMPLETE"  # a dry run looks too
     outcome = await world.promote()
     assert (outcome.ending, outcome.code) == (Ending.FAILED, "SOURCE_INCOMPLETE")
     assert "source ci-pool/apps/api@" in outcome.reasons[0] and str(layer) in outcome.reasons[0]

@@ -10,6 +10,18 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _promotions()
+    _replication()
+    op.create_table(
+        "clock",
+        sa.Column("job", sa.String(200), primary_key=True),
+        sa.Column("last_run", sa.Float),
+        sa.Column("next_run", sa.Float, nullable=False),
+        sa.Column("outcome", sa.Text),
+    )
+
+
+def _promotions() -> None:
     op.create_table(
         "promotions",
         sa.Column("id", sa.String(40), primary_key=True),
@@ -39,18 +51,14 @@ def upgrade() -> None:
     )
     op.create_index("promotions_by_request", "promotions", ["request_key", "state"])
     op.create_index("promotions_by_repository", "promotions", ["edge", "repository", "state"])
+
+
+def _replication() -> None:
     op.create_table(
         "positions",
         sa.Column("replication", sa.String(200), primary_key=True),
         sa.Column("node", sa.String(63), primary_key=True),
         sa.Column("position", sa.Integer, nullable=False),
-    )
-    op.create_table(
-        "clock",
-        sa.Column("job", sa.String(200), primary_key=True),
-        sa.Column("last_run", sa.Float),
-        sa.Column("next_run", sa.Float, nullable=False),
-        sa.Column("outcome", sa.Text),
     )
     op.create_table(
         "replicated",
