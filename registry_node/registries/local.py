@@ -20,6 +20,7 @@ from registry_node.settings import Limits, Rules
 from registry_node.storage import blobs, changes, listings
 from registry_node.storage.changes import Author, Transaction
 from registry_node.storage.files import pieces
+from registry_node.storage.incoming import whole
 from registry_node.storage.rules import Rule
 from registry_node.storage.rules.holds import held
 from registry_node.storage.rules.immutable import immutable
@@ -86,7 +87,7 @@ class LocalRegistry(LocalUploads, LocalExtension):
     async def _bytes_of(self, path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
         left = pieces(path, start, stop)
         try:
-            while piece := await self._store.from_disk("a blob", next, left, b""):
+            while piece := await whole(self._store.from_disk("a blob", next, left, b"")):
                 start += len(piece)
                 yield piece
         finally:

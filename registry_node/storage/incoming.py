@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from oci_wire.digest import Digest, Hasher, new_hasher
 from oci_wire.errors import SizeInvalid
 from oci_wire.registry import Chunks
 from registry_node.storage.files import PIECE, append, digest_of, pieces, start_writeback
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -94,7 +97,17 @@ async def overlapped(pieces: AsyncIterator[bytearray], write: Callable[[bytearra
         running.result()
 
 
-async def _ended(running: asyncio.Future[None]) -> None:
+async def whole(work: Awaitable[T]) -> T:
+    """Awaits it to its end even when the caller is cancelled meanwhile: what a thread holds cannot be taken away."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await _ended(running)
+        raise
+
+
+async def _ended(running: asyncio.Future[Any]) -> None:
     """Waits for it, however often the caller is cancelled meanwhile."""
     cancelled = False
     while not running.done():

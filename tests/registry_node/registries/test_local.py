@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -164,6 +165,27 @@ async def test_a_stream_left_early_closes_its_file(local: LocalRegistry) -> None
         assert len(await anext(stream.chunks)) < len(content)
     with pytest.raises(StopAsyncIteration):
         await anext(stream.chunks)
+
+
+async def test_a_reader_that_is_cancelled_lets_its_thread_finish(
+    local: LocalRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = await put_blob(local, "a", b"content")
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> Iterator[bytes]:
+        reading.set()
+        go_on.wait(10)
+        yield b"content"
+
+    monkeypatch.setattr("registry_node.registries.local.pieces", slow)
+    stream = await local.open_blob(CI, "a", digest)
+    task = asyncio.create_task(stream.read())
+    await asyncio.to_thread(reading.wait, 10)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from registry_node.registries.local import LocalRegistry
 from registry_node.storage import migrations, schema
@@ -217,3 +218,19 @@ def test_what_a_killed_process_left_in_flight_is_swept(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
     assert list(tmp_path.glob("temp/*")) == []
     assert list(tmp_path.glob("uploads/*")) == []
+
+
+def test_a_migration_that_fails_leaves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = migrations.upgrade
+
+    def power_cut(tx: Connection) -> None:
+        upgrade(tx)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr(migrations, "upgrade", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            Store.open(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "index.db")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    Store.open(tmp_path).close()
