@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from identity import passwords
+from identity.tokens import TokenSigner, load_or_create_key
+from registry_node import credentials as module
+from registry_node.credentials import Credentials, WrongCredentials
+from tests.registry_node.conftest import DEV, ROBOT, settings
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Credentials:
+    return Credentials(settings(tmp_path).users, TokenSigner(load_or_create_key(tmp_path / "key.pem"), "box"))
+
+
+async def test_many_requests_with_one_password_cost_one_bcrypt(
+    credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+
+    def counted(stored: str | None, password: str) -> bool:
+        nonlocal checks
+        checks += 1
+        return passwords.check_password(stored, password)
+
+    monkeypatch.setattr(module, "check_password", counted)
+    found = await asyncio.gather(*(credentials.login(*DEV) for _ in range(50)))
+    found.append(await credentials.login(*DEV))
+    assert {each.name for each in found} == {"dev"}
+    assert checks == 1
+    for _ in range(5):
+        with pytest.raises(WrongCredentials):
+            await credentials.login("dev", "wrong")
+    assert checks == 2
+
+
+async def test_a_caller_who_leaves_does_not_spoil_the_check_for_others(credentials: Credentials) -> None:
+    first = asyncio.create_task(credentials.login(*DEV))
+    second = asyncio.create_task(credentials.login(*DEV))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).name == "dev"
+
+
+async def test_who_is_what(credentials: Credentials) -> None:
+    dev, robot = await credentials.login(*DEV), await credentials.login(*ROBOT)
+    assert (dev.robot, dev.how, robot.robot, robot.how) == (False, "password", True, "token")
+    assert (await credentials.login("", "")).anonymous
+    for name, secret in (("", "x"), ("ci", DEV[1]), ("dev", ROBOT[1]), ("ci", "")):
+        with pytest.raises(WrongCredentials):
+            await credentials.login(name, secret)
+
+
+async def test_the_memory_of_credentials_is_bounded(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "check_password", lambda *_: False)
+    monkeypatch.setattr(module, "_REMEMBERED", 10)
+    for n in range(30):
+        with pytest.raises(WrongCredentials):
+            await credentials.login("dev", f"guess {n}")
+    assert len(credentials._seen) == 10
+    assert not credentials._checking
