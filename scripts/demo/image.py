@@ -19,21 +19,25 @@ PLATFORMS = ("amd64", "arm64")
 MIB = 1024 * 1024
 
 
-def make(root: Path, *, version: str, created: str, mib: int = 4) -> str:
+def make(root: Path, *, version: str, created: str, mib: int = 4, program: bytes = b"") -> str:
     """Writes the layout, with the index tagged ``version``; returns the index's digest. Every run makes new content,
-    so that nothing is there already by chance. ``mib``: size of the layer that the platforms share."""
+    so that nothing is there already by chance. ``mib``: size of the layer that the platforms share;
+    ``program``: what the images run, else they hold random bytes."""
     (root / "blobs" / "sha256").mkdir(parents=True)
     base = _layer({"etc/os-release": b'NAME="demo"\nID=demo\n', "usr/share/demo/data.bin": os.urandom(mib * MIB)})
-    children = [_platform(root, architecture, base, version, created) for architecture in PLATFORMS]
-    index = _keep(root, _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}), INDEX)
+    program = program or os.urandom(MIB)
+    made = [_platform(root, each, base, program, version=version, created=created) for each in PLATFORMS]
+    index = _keep(root, _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": made}), INDEX)
     listed = {**index, "annotations": {"org.opencontainers.image.ref.name": version}}
     (root / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]}))
     (root / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
     return str(index["digest"])
 
 
-def _platform(root: Path, architecture: str, base: bytes, version: str, created: str) -> dict[str, Any]:
-    application = _layer({f"usr/bin/api-{architecture}": os.urandom(MIB), "etc/api.conf": b"listen = 8080\n"})
+def _platform(
+    root: Path, architecture: str, base: bytes, program: bytes, *, version: str, created: str
+) -> dict[str, Any]:
+    application = _layer({f"usr/bin/api-{architecture}": program, "etc/api.conf": b"listen = 8080\n"})
     notes = _layer({"usr/share/doc/api/VERSION": f"{version} {architecture}\n".encode()})
     layers = [base, application, notes]
     config = {
