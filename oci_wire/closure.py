@@ -35,7 +35,7 @@ from oci_wire.registry import Call, Lister, Reader
 from oci_wire.verify import verified
 
 T = TypeVar("T")
-AT_ONCE = 8  # manifests of one index that are read ahead
+AT_ONCE = 8  # children and blobs of one manifest that are asked for together
 COSIGN_SUFFIXES = (".sig", ".att", ".sbom")  # cosign's tags: sha256-<hex>.sig
 _ABSENT = (ManifestUnknown, NameUnknown, BlobUnknown)
 
@@ -182,19 +182,19 @@ class _Walk:
         return replace(link, descriptor=manifest.descriptor, manifest=manifest)
 
     async def _needed(self, manifest: Manifest, depth: int) -> AsyncIterator[Link]:
-        for blob in manifest.blobs:
-            async for link in self._blob(Link(Kind.BLOB, blob, manifest.digest), depth):
+        for at in range(0, len(manifest.blobs), AT_ONCE):
+            for link in await self._blobs(manifest.digest, manifest.blobs[at : at + AT_ONCE], depth):
                 yield link
         for at in range(0, len(manifest.children), AT_ONCE):
             some = manifest.children[at : at + AT_ONCE]
             read = await self._read_ahead(manifest.digest, some)
             for child in some:
-                if child.media_type in ACCEPTED:
-                    link = Link(Kind.CHILD, child, manifest.digest)
-                    walked = self._manifest(link, depth + 1, read.get(child.digest))
-                else:
-                    walked = self._blob(Link(Kind.BLOB, child, manifest.digest), depth)
-                async for found in walked:
+                if child.media_type not in ACCEPTED:
+                    for blob in await self._blobs(manifest.digest, [child], depth):
+                        yield blob
+                    continue
+                link = Link(Kind.CHILD, child, manifest.digest)
+                async for found in self._manifest(link, depth + 1, read.get(child.digest)):
                     yield found
 
     async def _read_ahead(self, parent: Digest, children: Sequence[Descriptor]) -> dict[Digest, Link]:
@@ -204,11 +204,12 @@ class _Walk:
         read = await _together([self._read(link) for link in wanted])
         return {link.descriptor.digest: found for link, found in zip(wanted, read, strict=True)}
 
-    async def _blob(self, link: Link, depth: int) -> AsyncIterator[Link]:
-        if not self._first(link, depth):
-            return
-        problem = await self._blob_problem(link.descriptor) if self.stat_blobs else ""
-        yield replace(link, problem=problem)
+    async def _blobs(self, parent: Digest, blobs: Sequence[Descriptor], depth: int) -> list[Link]:
+        fresh = [link for link in (Link(Kind.BLOB, each, parent) for each in blobs) if self._first(link, depth)]
+        if not self.stat_blobs:
+            return fresh
+        found = await _together([self._blob_problem(link.descriptor) for link in fresh])
+        return [replace(link, problem=problem) for link, problem in zip(fresh, found, strict=True)]
 
     async def _blob_problem(self, expected: Descriptor) -> str:
         try:

@@ -56,6 +56,13 @@ class Origin:
         return f"{self.scheme}://{host}:{self.port}"
 
     @property
+    def is_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
     def is_local(self) -> bool:
         """Whether this is this machine or its private network, by name or address."""
         try:

@@ -26,19 +26,21 @@ _NEXT = re.compile(r'<([^>]*)>[^,]*?;\s*rel="?next"?(?:[;,\s]|$)', re.IGNORECASE
 class Listings(Uploads):
     async def repositories(self, call: Call, *, after: str = "", limit: int | None = None) -> Page[str]:
         """Those of the namespace. Where it is narrower than the registry, a page may be short and not the last."""
-        last = self._where.there(after) if after and not after.startswith("/") else after
         wanted = PAGE if limit is None else limit
-        ask = Ask("GET", self._inside(last) or str(routes.catalog(last, wanted)), CATALOG_NEED)
-        found = await self._names(call, "repositories", ask, last, limit)
-        here = tuple(name for each in found.items if (name := self._where.here(each)) is not None)
-        following = found.next and (found.next if found.next.startswith("/") else self._where.here(found.next))
-        return Page(here, following or None)
+        last = self._where.there(after) if after and not after.startswith("/") else ""
+        ask = Ask("GET", self._inside(after) or str(routes.catalog(last, wanted)), CATALOG_NEED)
+        names, following = await self._names(call, "repositories", ask)
+        here = tuple(name for each in names if (name := self._where.here(each)) is not None)
+        if following is None:
+            return _window(here, after, limit)
+        return Page(here, following if self._where.namespace else _plain(following, names))
 
     async def tags(self, call: Call, repository: str, *, after: str = "", limit: int | None = None) -> Page[str]:
         name = self._where.there(repository)
         wanted = PAGE if limit is None else limit
         target = self._inside(after) or str(routes.tags(name, after, wanted))
-        return await self._names(call, "tags", Ask("GET", target, self._pull(name), default=NameUnknown), after, limit)
+        names, following = await self._names(call, "tags", Ask("GET", target, self._pull(name), default=NameUnknown))
+        return _window(names, after, limit) if following is None else Page(names, _plain(following, names))
 
     async def referrers(
         self, call: Call, repository: str, digest: Digest, *, artifact_type: str = "", after: str = ""
@@ -61,13 +63,10 @@ class Listings(Uploads):
         listed = Manifest.parse(answer.content, OCI_INDEX).children
         return Page(_of_type(listed, artifact_type), self._next(answer))
 
-    async def _names(self, call: Call, key: str, ask: Ask, after: str, limit: int | None) -> Page[str]:
+    async def _names(self, call: Call, key: str, ask: Ask) -> tuple[tuple[str, ...], str | None]:
+        """One page, and where the next one is."""
         answer = await self._transport.send(call, ask)
-        names = _strings(answer.json(), key, answer)
-        following = self._next(answer)
-        if following is None:
-            return _window(names, after, limit)
-        return Page(names, _plain(following, names))
+        return _strings(answer.json(), key, answer), self._next(answer)
 
     def _inside(self, after: str) -> httpx.URL | None:
         """The URL of the next page when ``after`` is one that a Link gave us (it begins with a slash)."""

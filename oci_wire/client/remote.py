@@ -20,6 +20,11 @@ TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
 
 
+def _client(origin: Origin) -> httpx.AsyncClient:
+    """The environment's proxy is not asked for this machine's own nodes: it could not reach them."""
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=not origin.is_loopback)
+
+
 class RemoteRegistry(Deletes, RemoteExtension):
     """A registry at ``url`` (``http://127.0.0.1:5001``, ``https://host/base``).
 
@@ -40,7 +45,7 @@ class RemoteRegistry(Deletes, RemoteExtension):
         chunk_size: int = 8 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._owned = httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS) if client is None else None
+        self._owned = None if client is not None else _client(Origin.of(httpx.URL(url)))
         http = client or self._owned
         assert http is not None
         self._transport = Transport(

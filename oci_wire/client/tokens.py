@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -20,6 +21,7 @@ from oci_wire.errors import Unauthorized
 DEFAULT_LIFE = 60.0  # seconds, when the service does not say (distribution's specification)
 LEEWAY = 10.0  # a token is renewed this long before its end, or at 4/5 of a short life
 CLIENT_ID = "towpath"
+MOST_KEPT = 1024  # tokens: one for each repository and kind of access
 
 Fetch = Callable[[httpx.Request], Awaitable[bytes]]
 Need = frozenset[TokenScope]
@@ -84,6 +86,7 @@ class Authority:
             self._tokens.clear()
         self._challenge = challenge
         self._asked[wanted] = asked
+        _forget_the_oldest(self._asked)
         token = self._tokens.get(asked)
         if token is not None and sent == f"Bearer {token.value}":
             del self._tokens[asked]  # the registry no longer takes it
@@ -94,6 +97,8 @@ class Authority:
             known = self._tokens.get(scopes)
             if known is None or known.until <= self.clock():
                 known = self._tokens[scopes] = await self._ask(scopes)
+                _forget_the_oldest(self._tokens)
+                _forget_the_oldest(self._locks)
             return known
 
     async def _ask(self, scopes: Need) -> _Token:
@@ -124,6 +129,12 @@ class Authority:
 
 def _realm_and_name(challenge: Challenge) -> tuple[str, str]:
     return challenge.parameters.get("realm", ""), challenge.parameters.get("service", "")
+
+
+def _forget_the_oldest(kept: dict[Need, Any]) -> None:
+    """What is forgotten is asked for again."""
+    while len(kept) > MOST_KEPT:
+        del kept[next(iter(kept))]
 
 
 def _merge(scopes: Need) -> Need:

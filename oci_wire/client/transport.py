@@ -102,7 +102,8 @@ class Transport:
     async def send_once(self, call: Call, ask: Ask) -> Answer:
         async with self.opened(call, ask) as response:
             with faults(self.home):
-                content = b"" if ask.method == "HEAD" else await _read(response, ask.limit)
+                async with asyncio.timeout(call.remaining()):
+                    content = b"" if ask.method == "HEAD" else await _read(response, ask.limit)
             return Answer(response.status_code, response.headers, content, response.url)
 
     @asynccontextmanager

@@ -322,6 +322,26 @@ async def test_a_namespace_and_a_base_path() -> None:
     assert [each.url.path for each in script.asked] == ["/hub/v2/mirror/apps/api/tags/list", "/hub/v2/_catalog"]
 
 
+async def test_a_namespace_far_down_the_catalog() -> None:
+    answers = [
+        answer(200, b'{"repositories":["a","b"]}', link="</v2/_catalog?n=2&last=b>; rel=next"),
+        answer(200, b'{"repositories":["mirror/apps/api","z"]}'),
+    ]
+    registry, script = remote(in_turn(answers), namespace="mirror")
+    first = await registry.repositories(CALL, limit=2)
+    assert (first.items, first.next is None) == ((), False)
+    assert await registry.repositories(CALL, after=first.next or "", limit=2) == Page(("apps/api",))
+    assert script.lines[1] == f"GET {HOME}/v2/_catalog?n=2&last=b"
+
+
+async def test_a_catalog_without_pages() -> None:
+    names = json.dumps({"repositories": ["mirror/b", "mirror/c", "mirror/a", "x"]}).encode()
+    registry, _ = remote(lambda request: answer(200, names), namespace="mirror")
+    assert await registry.repositories(CALL, limit=2) == Page(("a", "b"), "b")
+    assert await registry.repositories(CALL, after="b", limit=2) == Page(("c",))
+    assert await registry.repositories(CALL, limit=0) == Page(())
+
+
 async def test_a_link_out_of_the_base_path_is_not_followed() -> None:
     registry, _ = remote(lambda request: _tags("a", link="</v2/_catalog>; rel=next"), f"{HOME}/hub")
     with pytest.raises(Unsupported):

@@ -10,7 +10,8 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from oci_wire.client import Credentials
+from oci_wire.client import Credentials, RemoteRegistry
+from oci_wire.client.tokens import MOST_KEPT
 from oci_wire.digest import Digest
 from oci_wire.errors import Unauthorized
 from tests.oci_wire.wire import CALL, HOME, answer, remote
@@ -249,3 +250,23 @@ def test_credentials_do_not_show() -> None:
     assert "ci" in shown
     for secret in ("s3cret", "refresh'", "'bearer'"):
         assert secret not in shown
+
+
+async def test_tokens_are_not_kept_without_end() -> None:
+    guarded = Guarded()
+    registry, _ = remote(guarded, credentials=USER)
+    for number in range(MOST_KEPT + 10):
+        await registry.stat_blob(CALL, f"apps/a{number}", BLOB)
+    authority = registry._transport._authority
+    assert max(len(authority._tokens), len(authority._locks), len(authority._asked)) == MOST_KEPT
+    await registry.stat_blob(CALL, "apps/a0", BLOB)  # forgotten, so asked for again
+    assert len(guarded.issued) == MOST_KEPT + 11
+
+
+@pytest.mark.parametrize(
+    ("url", "proxied"),
+    [("http://127.0.0.1:5001", False), ("http://localhost:5001", False), ("https://registry.example", True)],
+)
+async def test_a_proxy_is_not_asked_for_this_machine(url: str, proxied: bool) -> None:
+    async with RemoteRegistry(url) as registry:
+        assert registry._transport._client.trust_env is proxied

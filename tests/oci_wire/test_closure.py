@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import pytest
 
-from oci_wire.closure import Kind, Limits, Link, walk
+from oci_wire.closure import AT_ONCE, Kind, Limits, Link, walk
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import ManifestInvalid, Unavailable
@@ -15,6 +17,7 @@ from oci_wire.memory import MemoryRegistry
 from oci_wire.registry import Call
 from tests.contract.content import CALL, described, image, index, push, push_blob
 
+T = TypeVar("T")
 REPOSITORY = "apps/api"
 
 
@@ -176,3 +179,29 @@ async def test_trouble_is_raised_not_taken_for_absence() -> None:
     registry.resolve = down  # type: ignore[method-assign]  # a fault
     with pytest.raises(Unavailable):
         await _walk(registry, root)
+
+
+async def test_what_can_be_asked_together_is() -> None:
+    """Over a far link an image costs round trips by its depth, not by its layers and platforms."""
+    registry, under_way, most = MemoryRegistry(), 0, 0
+
+    def watched(plain: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        async def watching(*given: object) -> T:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            return await plain(*given)
+
+        return watching
+
+    children = [await push(registry, REPOSITORY, *(bytes([number, each]) for each in range(20))) for number in range(3)]
+    root = await _put(registry, index(*(each.descriptor for each in children)))
+    registry.stat_blob = watched(registry.stat_blob)  # type: ignore[method-assign]  # to count
+    await _walk(registry, root, stat_blobs=True)
+    assert (most, under_way) == (AT_ONCE, 0)
+    most = 0
+    registry.get_manifest = watched(registry.get_manifest)  # type: ignore[method-assign]  # to count
+    await _walk(registry, root)
+    assert most == 3
