@@ -66,6 +66,7 @@ class Rules(Strict):
     require_labels: tuple[str, ...] = ()
     immutable_tags: tuple[str, ...] = ()  # globs
     quota_bytes: int | None = Field(default=None, gt=0)
+    sparse_images: bool = False  # whether an image may lack blobs (a cache in front may fetch them later)
     sparse_indexes: bool = True  # whether an index may come before, or without, some of its manifests (image-spec 1.1)
 
 

@@ -35,7 +35,7 @@ class LocalRegistry(LocalUploads, LocalExtension):
         LocalUploads.__init__(self, store, rules, limits)
         LocalExtension.__init__(self, store, node, scope)
         self._store = store
-        self._sparse = rules.sparse_indexes
+        self._rules = rules
         self.folder = store.folder
         self.reads = store.reads  # the short way: resolve, body, blob, blob_sources without a thread
 
@@ -115,7 +115,7 @@ class LocalRegistry(LocalUploads, LocalExtension):
     async def put_manifest(
         self, call: Call, repository: str, manifest: Manifest, *, tags: Sequence[str] = ()
     ) -> Descriptor:
-        """An image's blobs come first; an index's manifests too, unless the rules allow it to be sparse."""
+        """An image's blobs and an index's manifests come first, unless the rules allow it to be sparse."""
         call.remaining()
         check_repository(repository)
         wanted = tuple(dict.fromkeys(check_tag(tag) for tag in tags))
@@ -135,8 +135,9 @@ class LocalRegistry(LocalUploads, LocalExtension):
         return manifest.descriptor
 
     def _require(self, tx: Connection, repository: str, manifest: Manifest) -> None:
-        blobs.require_blobs(tx, repository, manifest.blobs)
-        if not self._sparse:
+        if not self._rules.sparse_images:
+            blobs.require_blobs(tx, repository, manifest.blobs)
+        if not self._rules.sparse_indexes:
             blobs.require_children(tx, repository, manifest.children)
 
     # Lister
