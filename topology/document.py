@@ -7,7 +7,7 @@ Pure: ``topology.load`` feeds it and knows yaml; this module does not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from topology.findings import Breach, Finding, Severity
@@ -17,6 +17,7 @@ from topology.scalars import TagRefused, resolve, resolve_tagged
 DEPTH_LIMIT = 64
 NODE_LIMIT = 1_000_000
 FINDING_LIMIT = 1_000
+SHOWN = 400  # characters of a long line that a finding carries
 EXPANSION_LIMIT = 100_000  # nodes that aliases may add in all
 
 Path = tuple[str | int, ...]
@@ -92,10 +93,17 @@ class Document:
     def finding(
         self, code: str, mark: Mark, message: str, help: str = "", severity: Severity = Severity.ERROR
     ) -> Finding:
-        source = self.line(mark.line)
-        length = mark.end_column - mark.column if mark.end_line == mark.line else len(source) - mark.column
-        length = max(1, min(length, len(source) - mark.column))
-        return Finding(code, severity, self.file, mark.line + 1, mark.column + 1, message, help, source, length)
+        line = self.line(mark.line)
+        length = mark.end_column - mark.column if mark.end_line == mark.line else len(line) - mark.column
+        length = max(1, min(length, len(line) - mark.column))
+        cut = max(0, mark.column - SHOWN // 2) if len(line) > SHOWN else 0
+        source = line[cut : cut + SHOWN]
+        return Finding(code, severity, self.file, mark.line + 1, mark.column + 1, message, help, source, length, cut)
+
+    def shown(self, finding: Finding) -> Finding:
+        """An earlier finding as it is shown now, without the secrets that were found since."""
+        line = self.line(finding.line - 1)
+        return replace(finding, source=line[finding.cut : finding.cut + SHOWN])
 
     def breached(self, code: str, breach: Breach, severity: Severity = Severity.ERROR) -> Finding:
         """At a scalar itself; at the key of a mapping or list (its own text can span many lines)."""

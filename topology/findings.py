@@ -17,7 +17,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``line`` and ``column`` count from 1; ``length`` characters of ``source`` (the line, secrets blanked) are meant."""
+    """``line`` and ``column`` count from 1. ``source``: the line, secrets blanked, or of a long line the part from
+    ``cut`` on; ``length`` characters of it are meant, from ``column - 1 - cut`` on."""
 
     code: str
     severity: Severity
@@ -28,6 +29,7 @@ class Finding:
     help: str = ""
     source: str = ""
     length: int = 1
+    cut: int = 0
 
     @property
     def place(self) -> str:

@@ -6,7 +6,7 @@ that one run shows everything. Nothing in a topology is ever executed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -78,9 +78,7 @@ def loads(text: str, base: Path | str = ".", file: str = "topology.yaml") -> Loa
         return Loaded(None, tuple(document.findings), file, document)
     exposed = inline_secrets(document)
     shape = check_shape(document, Path(base), spared=[breach.path for breach in exposed])
-    read_first = [
-        replace(each, source=document.line(each.line - 1)) for each in document.findings
-    ]  # now without secrets
+    read_first = [document.shown(each) for each in document.findings]  # now without secrets
     found = [*read_first, *(document.breached("S9", breach) for breach in exposed), *shape.findings]
     unknown = [shape.in_file(breach) for breach in check_references(shape.partial, document.data)]
     found += [document.breached(breach.code, breach) for breach in unknown]

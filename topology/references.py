@@ -23,6 +23,7 @@ from topology.model import (
 from topology.schema import declared_names
 
 Path = tuple[str | int, ...]
+SUGGESTED = 100  # unknown names that are compared with every known one
 WHO = ("users", "groups")
 _NOUNS = {"trust": "trust entry", "users": "user", "groups": "group", "slas": "SLA", "promotions": "promotion"}
 
@@ -45,7 +46,8 @@ def check_references(topology: Topology, data: dict[str, Any]) -> list[Breach]:
     breaches = list(_twice(topology))
     for use in uses(topology):
         if use.name not in use.also and not any(use.name in names.get(section, ()) for section in use.sections):
-            known = set(use.also).union(*(names.get(section, ()) for section in use.sections))
+            told = len(breaches) < SUGGESTED
+            known = set(use.also).union(*(names.get(section, ()) for section in use.sections)) if told else ()
             breaches.append(_unknown(use, known))
     breaches += _hosts(topology, data)
     return breaches
@@ -53,7 +55,8 @@ def check_references(topology: Topology, data: dict[str, Any]) -> list[Breach]:
 
 def _unknown(use: Use, known: Iterable[str]) -> Breach:
     noun = " or ".join(_NOUNS.get(section, section.removesuffix("s")) for section in use.sections)
-    return Breach(use.path, f"{use.says} an unknown {noun} `{use.name}`", suggest(use.name, known, noun), code="T010")
+    help = suggest(use.name, known, noun) if known else f"declare it, or name a declared {noun}"
+    return Breach(use.path, f"{use.says} an unknown {noun} `{use.name}`", help, code="T010")
 
 
 def uses(topology: Topology) -> Iterator[Use]:

@@ -22,8 +22,12 @@ def _block(finding: Finding) -> str:
     lines = [f"{_plain(finding.place)}: {finding.severity}[{finding.code}]: {_plain(finding.message)}"]
     margin = " " * len(str(finding.line))
     if finding.source.strip():
-        source, start, length = _window(_plain(finding.source), finding.column - 1, finding.length)
-        lines += [f"{margin} |", f"{finding.line} | {source}", f"{margin} | {' ' * start}{'^' * length}"]
+        source, start, length = _window(_plain(finding.source), finding.column - 1 - finding.cut, finding.length)
+        lines += [
+            f"{margin} |",
+            f"{finding.line} | {source}",
+            f"{margin} | {' ' * start}{'^' * max(1, min(length, WIDTH - start))}",
+        ]
     more = f"(towpath explain {finding.code})"
     lines.append(f"{margin} = help: {_plain(finding.help)}  {more}" if finding.help else f"{margin} = {more}")
     return "\n".join(lines)
@@ -43,7 +47,7 @@ def _window(source: str, start: int, length: int) -> tuple[str, int, int]:
         cut = "…" + cut[1:]
     if left + WIDTH < len(source):
         cut = cut[:-1] + "…"
-    return cut, start - left, max(1, min(length, WIDTH - (start - left)))
+    return cut, start - left, length
 
 
 def as_records(findings: Iterable[Finding]) -> list[dict[str, Any]]:

@@ -204,3 +204,13 @@ def test_acme_with_any_one_word_replaced_gives_findings_or_a_topology(at: int, v
 @settings(max_examples=60, deadline=None)
 def test_acme_with_any_piece_cut_out_gives_findings_or_a_topology(at: int, length: int) -> None:
     _never_raises(ACME[:at] + ACME[at + length :])
+
+
+def test_a_flood_of_mistakes_stays_small() -> None:
+    loaded = loads("{" + "a: 1, " * 50_000 + "}")
+    assert [each.code for each in loaded.findings[-1:]] == ["T003"]
+    assert len(loaded.findings) == 1001
+    assert sum(len(each.source) for each in loaded.findings) < 1_000_000
+    assert all(len(line) < 200 for line in as_text(loaded.findings[500:502]).splitlines())
+    users = ", ".join(f"u{number}" for number in range(5000))
+    assert len(loads(QUICKSTART.replace("devs: {users: [dev]}", f"devs: {{users: [{users}]}}")).findings) == 5000
