@@ -363,6 +363,7 @@ async def test_waiting_for_an_event(registry: Any, repository: str) -> None:
     start = await _position(registry)
 
     async def first() -> Event:
+        event: Event
         async for event in registry.events(CALL, after=start, wait=30):
             return event
         raise AssertionError("the wait ended without an event")

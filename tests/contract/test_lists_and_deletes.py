@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from oci_wire.digest import Digest
@@ -72,7 +74,7 @@ async def test_referrers_with_type_and_annotations(
 ) -> None:
     subject = await push(registry, repository, b"image", tags=["v1"])
     assert (await registry.referrers(CALL, repository, subject.digest)).items == ()
-    fields = {"subject": subject.descriptor.to_json(), "annotations": {"when": "now"}}
+    fields: dict[str, Any] = {"subject": subject.descriptor.to_json(), "annotations": {"when": "now"}}
     sbom = await push(registry, repository, b"sbom", artifactType="application/spdx+json", **fields)
     sign = await push(registry, repository, b"signature", artifactType="application/signature", **fields)
     found = {each.digest: each for each in (await registry.referrers(CALL, repository, subject.digest)).items}
@@ -90,8 +92,7 @@ async def test_referrers_with_type_and_annotations(
 
 async def test_a_referrer_without_a_type_has_its_configs(registry: Registry, repository: str) -> None:
     subject = await push(registry, repository, b"image")
-    fields = {"subject": subject.descriptor.to_json()}
-    referrer = await push(registry, repository, b"x", **fields)
+    referrer = await push(registry, repository, b"x", subject=subject.descriptor.to_json())
     (found,) = (await registry.referrers(CALL, repository, subject.digest)).items
     assert found.artifact_type == referrer.config.media_type  # type: ignore[union-attr]  # an image has a config
 

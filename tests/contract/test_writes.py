@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -64,7 +65,7 @@ async def test_a_wrong_size_is_refused(registry: Registry, repository: str, chan
 
 
 async def test_a_source_that_breaks_leaves_nothing(registry: Registry, repository: str) -> None:
-    async def breaking():  # type: ignore[no-untyped-def]  # a stream that never ends well
+    async def breaking() -> AsyncIterator[bytes]:
         yield BIG[:100_000]
         raise OSError("the source is gone")
 

@@ -39,7 +39,7 @@ from tests.oci_wire.wire import CALL, HOME, answer, in_turn, remote
 
 MANIFEST = image()
 BLOB = Digest.of(b"x")
-GOOD = {"content_type": OCI_MANIFEST, "docker_content_digest": str(MANIFEST.digest)}
+GOOD: dict[str, Any] = {"content_type": OCI_MANIFEST, "docker_content_digest": str(MANIFEST.digest)}
 
 
 async def test_a_head_is_enough() -> None:
@@ -51,7 +51,7 @@ async def test_a_head_is_enough() -> None:
 
 @pytest.mark.parametrize("lacking", ["docker_content_digest", "content_type", "content_length"])
 async def test_a_head_that_lacks_something_is_not(lacking: str) -> None:
-    headers = {**GOOD, "content_length": MANIFEST.size, lacking: None}
+    headers: dict[str, Any] = {**GOOD, "content_length": MANIFEST.size, lacking: None}
 
     def handler(request: httpx.Request) -> httpx.Response:
         return answer(200, **headers) if request.method == "HEAD" else answer(200, MANIFEST.content, **GOOD)
@@ -241,7 +241,7 @@ async def _all(registry: RemoteRegistry) -> list[str]:
 
 
 def _tags(*names: str, link: str | None = None) -> httpx.Response:
-    headers = {"link": link} if link else {}
+    headers: dict[str, Any] = {"link": link} if link else {}
     return answer(200, json.dumps({"name": "apps/api", "tags": names}).encode(), **headers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -52,7 +52,7 @@ class Uploads:
 
     def _post(self, request: httpx.Request) -> httpx.Response:
         self.open, self.received = True, bytearray()
-        least = {"oci_chunk_min_length": self.min_chunk} if self.min_chunk else {}
+        least: dict[str, Any] = {"oci_chunk_min_length": self.min_chunk} if self.min_chunk else {}
         return answer(202, location="/upload/0", **least)
 
     def _patch(self, request: httpx.Request) -> httpx.Response:

@@ -198,10 +198,10 @@ async def test_what_can_be_asked_together_is() -> None:
 
     children = [await push(registry, REPOSITORY, *(bytes([number, each]) for each in range(20))) for number in range(3)]
     root = await _put(registry, index(*(each.descriptor for each in children)))
-    registry.stat_blob = watched(registry.stat_blob)  # type: ignore[method-assign]  # to count
+    registry.stat_blob = watched(registry.stat_blob)  # type: ignore[method-assign,assignment]  # to count
     await _walk(registry, root, stat_blobs=True)
     assert (most, under_way) == (AT_ONCE, 0)
     most = 0
-    registry.get_manifest = watched(registry.get_manifest)  # type: ignore[method-assign]  # to count
+    registry.get_manifest = watched(registry.get_manifest)  # type: ignore[method-assign,assignment]  # to count
     await _walk(registry, root)
     assert most == 3
