@@ -25,6 +25,7 @@ from promotions.check import Check, TargetIncomplete
 from promotions.commit import Committer, TagConflict, in_transactions
 from promotions.ledger import Ledger
 from promotions.outcome import Refused
+from promotions.pace import Pace
 from promotions.place import Place
 from promotions.plan import Registries
 from promotions.positions import Positions, Replicated, Unledgered
@@ -91,10 +92,13 @@ class Replicator:
         if not matches(repository, edge.repositories):
             raise Refused("REPOSITORY_NOT_ON_EDGE", f"{edge.id} does not replicate {repository}")
         call = Call(ACTOR)
-        source = self.registries.place(edge.source, repository)
+        source, pace = self.registries.place(edge.source, repository), Pace(edge.bandwidth)
         tags = await self.retry(lambda: read_tags(source, call))
         wanted = {tag: each for tag, each in (tags or {}).items() if matches(tag, edge.tags.globs)}
-        work = (self._target(edge, source, None if tags is None else wanted, each, call) for each in edge.targets)
+        work = (
+            self._target(edge, source, None if tags is None else wanted, each, _Way(call, pace))
+            for each in edge.targets
+        )
         return ReplicationReport(edge.id, repository, tuple(await asyncio.gather(*work)))
 
     async def everything(self, edge: Replication) -> AsyncIterator[ReplicationReport]:
@@ -111,12 +115,12 @@ class Replicator:
             after = page.next
 
     async def _target(
-        self, edge: Replication, source: Place, wanted: TagSet | None, node: str, call: Call
+        self, edge: Replication, source: Place, wanted: TagSet | None, node: str, way: _Way
     ) -> TargetReport:
         try:
             target = self.registries.place(node, source.name)
             async with self.store.claimed(f"{edge.id}/{node}/{source.name}"):
-                report = await _One(self, edge, source, target, call).bring(wanted)
+                report = await _One(self, edge, source, target, way).bring(wanted)
         except Refused as error:
             report = TargetReport(node, problem=error.reason)
         except _PROBLEMS as error:
@@ -127,6 +131,14 @@ class Replicator:
 
 
 @dataclass(frozen=True, slots=True)
+class _Way:
+    """On whose behalf, and how fast: all targets share the cap of their edge."""
+
+    call: Call
+    pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
 class _One:
     """One repository to one target."""
 
@@ -134,7 +146,11 @@ class _One:
     edge: Replication
     source: Place
     target: Place
-    call: Call
+    way: _Way
+
+    @property
+    def call(self) -> Call:
+        return self.way.call
 
     @property
     def positions(self) -> Positions:
@@ -162,7 +178,7 @@ class _One:
         sent = 0
         for digest in sorted(digests):
             closure = await read_closure(self.source, self.call, Digest.parse(digest))
-            transfer = Transfer(self.source, self.target, self.all.retry, self.call, self.all.watch)
+            transfer = Transfer(self.source, self.target, self.all.retry, self.call, self.all.watch, pace=self.way.pace)
             await transfer.copy(closure)
             await Check(self.target, self.all.retry, self.call, self.all.watch).whole(closure)
             sent += transfer.sent

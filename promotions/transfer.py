@@ -26,6 +26,7 @@ from oci_wire.manifest import OCI_INDEX, Manifest
 from oci_wire.registry import Call
 from oci_wire.verify import verified
 from promotions.bounded import for_each
+from promotions.pace import Pace
 from promotions.place import Place
 from promotions.progress import BlobMoved, ManifestMoved, Watch, unwatched
 from promotions.retry import RetryPolicy
@@ -100,6 +101,7 @@ class Transfer:
     call: Call = field(default_factory=Call)
     watch: Watch = unwatched
     at_once: int = AT_ONCE
+    pace: Pace = field(default_factory=Pace)
     sent: int = 0
     mounted: int = 0
     present: int = 0
@@ -154,6 +156,7 @@ class Transfer:
         async for chunk in chunks:
             done += len(chunk)
             self.watch(BlobMoved(blob.digest, blob.size, done, "copied"))
+            await self.pace(len(chunk))
             yield chunk
 
     async def _manifest(self, manifest: Manifest, link: Link, closure: Closure) -> None:

@@ -15,8 +15,10 @@ from oci_wire.errors import BlobUnknown, RegistryError, TooManyRequests, Unavail
 from promotions import database, freezes, migrations
 from promotions.keys import KeyInvalid, generate, load_private, load_public
 from promotions.outcome import Ending, Refused, Request
+from promotions.pace import Pace
 from promotions.plan import binding
 from promotions.registries import Address, RemoteRegistries
+from promotions.replicate import Replicator
 from promotions.retry import RetryPolicy
 from promotions.states import ImpossibleTransition, State
 from promotions.store import RowMoved, Store, request_key
@@ -290,3 +292,25 @@ async def test_promoting_by_digest_needs_no_source_tag_when_it_is_given(world: W
     made = await world.signed_image()
     assert (await world.promote(str(made.digest))).code == "TAGS_UNCLEAR"
     assert (await world.promote(str(made.digest), tag="2.0")).tags == ("2.0", "stable")
+
+
+async def test_a_bandwidth_cap_is_shared_and_holds() -> None:
+    now, waits = [0.0], Waits()
+    pace = Pace(8_000, clock=lambda: now[0], sleep=waits)  # 1000 bytes a second
+    for _ in range(3):
+        await pace(1000)
+    assert waits == [1.0, 2.0]
+    now[0] = 10.0
+    await pace(1000)
+    await Pace()(10**9)
+    assert len(waits) == 2
+
+
+async def test_replication_keeps_below_its_bandwidth(world: World) -> None:
+    prod = world.place("prod")
+    await index(prod, "1.0")
+    edge = world.topology.replication("everywhere")
+    assert edge is not None
+    capped = edge.model_copy(update={"bandwidth": 10**9})
+    replicator = Replicator(world.topology, world.nodes, world.store, world.ledgers)
+    assert (await replicator.repository(capped, "apps/api")).targets[0].sent > 0
