@@ -15,13 +15,14 @@ from oci_wire.extension import LeaseRequest, TagChange
 from oci_wire.registry import BlobStream, Chunks
 from promotions.commit import Committer, Fenced, LeaseHeld, TagConflict
 from promotions.ledger import Ledger, LedgerBroken
-from promotions.outcome import Ending
+from promotions.outcome import Ending, Request
 from promotions.progress import BlobMoved, Entered, Progress
 from promotions.queue import Queue
 from promotions.retry import ONCE
 from promotions.states import State
 from promotions.store import Store
-from tests.promotions.world import CALL, CI, World, image, index, topology
+from tests.promotions.world import CALL, CI, World, image, index, key, topology
+from topology.model import Freeze
 
 PROD = "prod-eu"
 
@@ -382,3 +383,35 @@ async def test_refusals_are_in_the_ledger_before_the_row_ends(world: World, monk
     record = next(Ledger.of_scope(world.ledgers, "prod").records())
     assert (record.kind, record.key) == ("refusal", f"{outcome.promotion}:REJECTED")
     assert record.body["verdicts"][0]["answer"] == "refuse" and record.body["code"] == "GATE_REFUSED"
+
+
+async def test_a_freeze_that_begins_meanwhile_holds_the_commit(world: World) -> None:
+    made = await world.signed_image()
+    freeze = Freeze.model_validate(
+        {"name": "now", "edges": ["to-prod"], "cron": "* * * * *", "for": "2h", "reason": "an incident"}
+    )
+    engine = world.engine()
+
+    def freezes(event: Progress) -> None:
+        if isinstance(event, Entered) and event.state is State.COPYING:
+            object.__setattr__(engine.topology, "freezes", (freeze,))
+
+    outcome = await engine.promote(Request("apps/api", "1.0", edge="to-prod"), CI, watch=freezes)
+    assert (outcome.ending, outcome.state) == (Ending.WAITING, State.WAITING)
+    assert "an incident" in outcome.reasons[0] and await world.shown("prod", "1.0") is None
+    object.__setattr__(engine.topology, "freezes", ())
+    again = await engine.promote(Request("apps/api", "1.0", edge="to-prod"), CI)
+    assert (again.ending, again.promotion) == (Ending.DONE, outcome.promotion)
+    assert await world.shown("prod", "1.0") == str(made.digest)
+
+
+async def test_a_key_taken_out_of_trust_voids_the_verdict(world: World) -> None:
+    await world.signed_image()
+
+    def revoke(event: Progress) -> None:
+        if isinstance(event, Entered) and event.state is State.COPYING:
+            (world.folder / "release.pub").write_bytes(key("towpath").public.pem)
+
+    outcome = await world.promote(watch=revoke)
+    assert (outcome.ending, outcome.code) == (Ending.REFUSED, "GATE_REFUSED")
+    assert await world.shown("prod", "1.0") is None
