@@ -76,7 +76,7 @@ INTERRUPTED = Problem(
     "interrupted", "interrupted", next="run the same command again: it goes on from here", exit=Exit.INTERRUPTED
 )
 
-_REGISTRY_EXITS: dict[type[errors.RegistryError], Exit] = {
+_REGISTRY_EXITS: dict[type, Exit] = {
     errors.Unauthorized: Exit.REFUSED,
     errors.Denied: Exit.REFUSED,
     errors.Conflict: Exit.CONFLICT,
@@ -84,7 +84,7 @@ _REGISTRY_EXITS: dict[type[errors.RegistryError], Exit] = {
     errors.DigestInvalid: Exit.INTEGRITY,
     errors.SizeInvalid: Exit.INTEGRITY,
 }
-_REGISTRY_NEXT: dict[type[errors.RegistryError], str] = {
+_REGISTRY_NEXT: dict[type, str] = {
     errors.Unauthorized: "give a declared user: --user NAME with TOWPATH_TOKEN or TOWPATH_PASSWORD set",
     errors.Denied: "the scope's grants in the topology say who may; towpath graph shows the ways in",
     errors.Unreachable: "towpath status shows which nodes answer; towpath up starts those that are down",
@@ -93,21 +93,26 @@ _REGISTRY_NEXT: dict[type[errors.RegistryError], str] = {
     errors.ManifestUnknown: "towpath ls SCOPE/REPOSITORY lists the tags that exist",
     errors.NameUnknown: "towpath ls SCOPE lists the repositories that exist",
     errors.BlobUnknown: "push the image again: a part of it is missing there",
+    errors.Conflict: "somebody else was quicker: look at it (towpath ls), then run this again",
+    errors.PreconditionFailed: "somebody else was quicker: look at it (towpath ls), then run this again",
+    errors.DigestInvalid: "the bytes are not what their digest says: push the image again from where it was built",
+    errors.SizeInvalid: "the bytes are not what their descriptor says: push the image again from where it was built",
+    errors.RegistryError: "the node's log says more; towpath status shows which nodes serve",
     errors.InsufficientStorage: "free space or raise the scope's quota in the topology",
 }
 
 
 def of_registry(error: errors.RegistryError, where: str = "") -> Problem:
     """A registry's refusal or failure; ``where`` names the side and node that said it."""
-    for kind in type(error).__mro__:
-        if kind in _REGISTRY_NEXT or kind in _REGISTRY_EXITS:
-            break
+    kinds = type(error).__mro__
+    next_step = next(_REGISTRY_NEXT[kind] for kind in kinds if kind in _REGISTRY_NEXT)
+    status = next((_REGISTRY_EXITS[kind] for kind in kinds if kind in _REGISTRY_EXITS), Exit.FAILED)
     return Problem(
         error.code.lower().replace("_", "-"),
         error.message,
         where=where or "; ".join(getattr(error, "__notes__", ())),
-        next=_REGISTRY_NEXT.get(kind, ""),
-        exit=_REGISTRY_EXITS.get(kind, Exit.FAILED),
+        next=next_step,
+        exit=status,
     )
 
 
