@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-POLL = 0.03  # seconds
+POLL = 0.1  # seconds: looking costs what the starting processes need
 
 
 @dataclass(frozen=True, slots=True)

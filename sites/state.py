@@ -21,6 +21,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,15 @@ class StateFolder:
         """Makes this the folder of a topology, or checks that it is. Raises HostError for another topology's."""
         self.check(name)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        write_json(self._identity, {"name": name, "file": str(file.resolve()), "sha256": digest})
+        write_json(self._identity, {"name": name, "file": str(file.resolve()), **_checked(file)})
+
+    def knows(self, file: Path) -> bool:
+        """Whether these very bytes were claimed, and so checked, by this version of towpath."""
+        try:
+            found = json.loads(self._identity.read_bytes())
+            return bool(_checked(file).items() <= found.items())
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def check(self, name: str) -> None:
         """Raises HostError when this is the folder of another topology, or no folder of ours at all."""
@@ -143,6 +151,10 @@ class StateFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def _checked(file: Path) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "towpath": version("towpath")}
 
 
 def read_json(path: Path) -> dict[str, Any]:

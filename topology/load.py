@@ -16,7 +16,6 @@ from topology.findings import Finding, Severity, errors
 from topology.inline_secrets import inline_secrets
 from topology.model import Topology
 from topology.references import check_references
-from topology.rules import check_rules
 from topology.shape import check_shape
 
 SIZE_LIMIT = 10 * 1024 * 1024
@@ -53,8 +52,10 @@ class TopologyInvalid(Exception):
         super().__init__(f"{wrong[0].place}: {wrong[0].message} ({len(wrong)} errors)" if wrong else "invalid topology")
 
 
-def load(path: Path | str) -> Loaded:
-    """Reads and checks a file. Never raises for what the file says: that is in ``findings``."""
+def load(path: Path | str, *, rules: bool = True) -> Loaded:
+    """Reads and checks a file. Never raises for what the file says: that is in ``findings``.
+
+    ``rules`` False leaves the graph rules out, for a file whose very bytes passed them before."""
     path = Path(path)
     try:
         with path.open("rb") as stream:
@@ -68,10 +69,10 @@ def load(path: Path | str) -> Loaded:
     except UnicodeDecodeError as error:
         where = f"byte {error.start} is not UTF-8"
         return _unread(str(path), "T004", f"the file is not UTF-8 text: {where}", "save it as UTF-8")
-    return loads(text, base=path.parent, file=str(path))
+    return loads(text, base=path.parent, file=str(path), rules=rules)
 
 
-def loads(text: str, base: Path | str = ".", file: str = "topology.yaml") -> Loaded:
+def loads(text: str, base: Path | str = ".", file: str = "topology.yaml", *, rules: bool = True) -> Loaded:
     """The same for text; ``base`` is the folder that relative files are found from."""
     document = read(text, file)
     if not isinstance(document.data, dict):
@@ -84,8 +85,11 @@ def loads(text: str, base: Path | str = ".", file: str = "topology.yaml") -> Loa
     found += [document.breached(breach.code, breach) for breach in unknown]
     topology = None if errors(found) else shape.topology
     unsure = shape.lost | {str(breach.path[0]) for breach in unknown}
-    for rule, breach in check_rules(shape.partial, unsure):
-        found.append(document.breached(rule.code, shape.in_file(breach), rule.severity))
+    if rules:
+        from topology.rules import check_rules  # noqa: PLC0415 - networkx is half of what loading costs
+
+        for rule, breach in check_rules(shape.partial, unsure):
+            found.append(document.breached(rule.code, shape.in_file(breach), rule.severity))
     return Loaded(topology, tuple(sorted(found, key=lambda each: (each.line, each.column, each.code))), file, document)
 
 

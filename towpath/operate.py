@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -70,13 +70,26 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
         out.talk(f"starting {len(desired)} nodes of {topology.metadata.name} in {state.root}")
         state.write_addresses({name: address.url for name, address in addresses.items()})
         operations = bring_up(desired, await hosts.facts())
-        await hosts.apply(operations)
+        started = [Stop(each.node) for each in operations if isinstance(each, Start)]
         try:
-            await controller.start(workspace)
+            await _together(hosts.apply(operations), controller.start(workspace))
         except BaseException:  # nothing half started stays behind
             await controller.stop(workspace)
-            await hosts.apply([Stop(each.node) for each in operations if isinstance(each, Start)])
+            await hosts.apply(started)
             raise
+
+
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """All at once; waits for all, then raises the first error. The controller waits for nodes that are not there."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in (each for each in results if isinstance(each, Exception)):
+        raise error
 
 
 def _say_what_is_left_out(workspace: Workspace, out: Output) -> None:

@@ -76,10 +76,11 @@ class Where:
                 next="give one with -f FILE, or go to the folder that holds topology.yaml",
                 exit=Exit.USAGE,
             )
-        loaded = load(file)
+        state = StateFolder(self._state(file))
+        loaded = load(file, rules=not state.knows(file))
         if loaded.topology is None or errors(loaded.findings):
             raise Invalid(file, errors(loaded.findings))
-        return Workspace(file, loaded, loaded.topology, StateFolder(self._state(file)))
+        return Workspace(file, loaded, loaded.topology, state)
 
     def open_if_any(self) -> Workspace | None:
         """None when none was asked for and there is none here: then only full addresses name images."""

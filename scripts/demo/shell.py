@@ -43,11 +43,6 @@ class Shell:
             raise StoryBroken(f"towpath {words[0]} ended with {ended.returncode}, not {expect}")
         return said
 
-    def answer(self, *words: str, token: str) -> str:
-        """What a command says on stdout, unprinted; "" when it fails."""
-        ended = self._run([str(TOWPATH), *words], {"TOWPATH_TOKEN": token})
-        return ended.stdout if ended.returncode == 0 else ""
-
     def quietly(self, *words: str) -> None:
         """Runs a command that is no part of the story; how it ends does not matter."""
         self._run([str(TOWPATH), *words], {})
