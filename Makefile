@@ -5,7 +5,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := oci_wire identity topology registry_node promotions sites control_plane towpath
+# Compiled modules halve the start of every command; some environments switch them off.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test setup fast lint types imports tests conformance bench-quick lock clean
 
