@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError
 
+from promotions.schema import METADATA
+
 HEAD = "0001"  # the newest revision; a test compares it with the history
 BUSY_MILLISECONDS = 30_000
 
@@ -50,12 +52,23 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def _migrate(connection: Connection) -> None:
-    """Nothing to do is the usual case, and must not cost the import of alembic."""
-    if _revision(connection) == HEAD:
+    """Nothing to do is the usual case, and must not cost the import of alembic; nor must a new database."""
+    revision = _revision(connection)
+    if revision == HEAD:
+        return
+    if revision is None:
+        _create(connection)
         return
     from promotions import migrations  # noqa: PLC0415 - a start without them must not load alembic
 
     migrations.upgrade(connection)
+
+
+def _create(connection: Connection) -> None:
+    """The newest schema at once. Raises DatabaseError when another program's tables are there."""
+    METADATA.create_all(connection, checkfirst=False)
+    connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
 
 
 def _revision(connection: Connection) -> str | None:

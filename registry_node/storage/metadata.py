@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from registry_node.storage.errors import CannotOpen, DatabaseCorrupt, DatabaseTooNew
 from registry_node.storage.schema import HEAD
+from registry_node.storage.schema import metadata as tables
 
 BUSY_SECONDS = 30
 # A full look at the pages is cheap up to here and keeps the start of a large node quick beyond.
@@ -38,7 +39,9 @@ class Metadata:
             version = _inspect(path)
             engine = _engine(path)
             metadata = cls(engine)
-            if version != HEAD:
+            if version is None:
+                metadata._create()
+            elif version != HEAD:
                 metadata._migrate(path, version)
         except (sqlite3.DatabaseError, DBAPIError) as error:
             raise _corrupt(path, str(getattr(error, "orig", None) or error)) from error
@@ -60,10 +63,17 @@ class Metadata:
         with self._reader.begin() as tx:
             yield tx
 
-    def _migrate(self, path: Path, version: str | None) -> None:
+    def _create(self) -> None:
+        """A new index has the newest schema at once: no history to run, and no alembic to load."""
+        with self.writing() as tx:
+            tables.create_all(tx)
+            tx.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+            tx.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+
+    def _migrate(self, path: Path, version: str) -> None:
         from registry_node.storage import migrations  # noqa: PLC0415 - a start without them must not load alembic
 
-        if version is not None and not migrations.knows(version):
+        if not migrations.knows(version):
             raise DatabaseTooNew(
                 f"{path}: a newer towpath wrote this index (schema {version}, this one knows up to {HEAD}); "
                 "run that version, or restore the folder's backup from before the update"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, NoReturn
 
-TOWPATH = Path(sys.executable).with_name("towpath")
+# Each command is a process of its own, forked from this one: what they all import is loaded once.
+import towpath.engine
+import towpath.flow
+import towpath.images
+import towpath.operate  # noqa: F401
+from towpath.main import main
+
 DIM, BOLD, OFF = (
     ("\x1b[2m", "\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("",) * 3
 )
@@ -33,7 +41,7 @@ class Shell:
         shown = f"TOWPATH_TOKEN=$(cat {_relative(secret, self.folder)}) " if secret else ""
         say(f"{BOLD}$ {shown}towpath {shlex.join(words)}{OFF}")
         extra = {"TOWPATH_TOKEN": secret.read_text().strip()} if secret else {}
-        ended = self._run([str(TOWPATH), *words], extra)
+        ended = self._run(words, extra)
         said = ended.stdout + ended.stderr
         for line in said.rstrip().splitlines():
             say(f"  {line}")
@@ -45,11 +53,50 @@ class Shell:
 
     def quietly(self, *words: str) -> None:
         """Runs a command that is no part of the story; how it ends does not matter."""
-        self._run([str(TOWPATH), *words], {})
+        self._run(words, {})
 
-    def _run(self, command: Sequence[str], extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **self.environment, **extra}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+    def _run(self, words: Sequence[str], extra: Mapping[str, str]) -> Ended:
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            sys.stdout.flush()
+            child = os.fork()
+            if child == 0:
+                _become(words, self.folder, {**self.environment, **extra}, stdout.fileno(), stderr.fileno())
+            _, status = os.waitpid(child, 0)
+            return Ended(os.waitstatus_to_exitcode(status), _text(stdout), _text(stderr))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def _become(words: Sequence[str], folder: Path, environment: Mapping[str, str], stdout: int, stderr: int) -> NoReturn:
+    """In the child: the command itself, as the console script runs it."""
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.chdir(folder)
+        os.environ.update(environment)
+        main(words)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _relative(path: Path, folder: Path) -> Path:

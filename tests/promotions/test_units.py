@@ -24,6 +24,7 @@ from promotions.states import ImpossibleTransition, State
 from promotions.store import RowMoved, Store, request_key
 from promotions.tags import Image, TagsUnclear, target_tags
 from promotions.trace import digest_of_tag, trace
+from tests.databases import structure
 from tests.promotions.world import CALL, CI, World, image, index, key, topology
 from topology.model import Freeze, Topology
 
@@ -208,6 +209,19 @@ def test_the_head_is_the_newest_revision() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     assert ScriptDirectory.from_config(config).get_heads() == [database.HEAD]
+
+
+def test_a_new_database_is_what_the_migrations_would_have_made(tmp_path: Path) -> None:
+    from sqlalchemy import create_engine, event
+
+    database.open_database(tmp_path / "new.db").dispose()
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    event.listen(engine, "connect", database._prepare)
+    event.listen(engine, "begin", database._begin)
+    with database.writing(engine) as connection:
+        migrations.upgrade(connection)
+    engine.dispose()
+    assert structure(tmp_path / "new.db") == structure(tmp_path / "migrated.db")
 
 
 def test_migrations_make_what_the_queries_use(tmp_path: Path) -> None:

@@ -23,17 +23,28 @@ from registry_node.storage.errors import (
     DataFolderUnusable,
     JournalCorrupt,
 )
-from registry_node.storage.metadata import Metadata
+from registry_node.storage.metadata import Metadata, _engine
 from registry_node.storage.store import Store
+from tests.databases import structure
 from tests.registry_node.pushes import CI, put_image
 
 
 def test_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) -> None:
-    metadata = Metadata.open(tmp_path / "index.db")
-    with metadata.reading() as tx:
+    metadata = Metadata(_engine(tmp_path / "migrated.db"))
+    with metadata.writing() as tx:
+        migrations.upgrade(tx)
         differences = compare_metadata(MigrationContext.configure(tx), schema.metadata)
     metadata.close()
     assert differences == []
+
+
+def test_a_new_index_is_what_the_migrations_would_have_made(tmp_path: Path) -> None:
+    Metadata.open(tmp_path / "new.db").close()
+    migrated = Metadata(_engine(tmp_path / "migrated.db"))
+    with migrated.writing() as tx:
+        migrations.upgrade(tx)
+    migrated.close()
+    assert structure(tmp_path / "new.db") == structure(tmp_path / "migrated.db")
 
 
 def test_the_code_knows_the_newest_migration() -> None:
@@ -220,15 +231,15 @@ def test_what_a_killed_process_left_in_flight_is_swept(tmp_path: Path) -> None:
     assert list(tmp_path.glob("uploads/*")) == []
 
 
-def test_a_migration_that_fails_leaves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    upgrade = migrations.upgrade
+def test_a_new_index_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_all = schema.metadata.create_all
 
     def power_cut(tx: Connection) -> None:
-        upgrade(tx)
+        create_all(tx)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as cut:
-        cut.setattr(migrations, "upgrade", power_cut)
+        cut.setattr(schema.metadata, "create_all", power_cut)
         with pytest.raises(KeyboardInterrupt):
             Store.open(tmp_path)
     with closing(sqlite3.connect(tmp_path / "index.db")) as connection:
