@@ -37,6 +37,11 @@ class Evidence:
     blob: bytes
     manifest: Manifest
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of all that it is made of."""
+        return (str(self.manifest.digest), *(str(each.digest) for each in self.manifest.blobs))
+
     @classmethod
     def from_row(cls, blob: bytes, manifest: bytes) -> Evidence:
         return cls(blob, Manifest.parse(manifest, OCI_MANIFEST))

@@ -37,6 +37,14 @@ class TagConflict(Exception):
         self.moved = moved
 
 
+class NotShown(Exception):
+    """The target gave a receipt for a change of tags, and shows something else."""
+
+    def __init__(self, place: Place, receipt: TagReceipt, shown: dict[str, str | None]) -> None:
+        said = "; ".join(f"tag {tag} shows {now or 'nothing'}" for tag, now in sorted(shown.items()))
+        super().__init__(f"target {place} gave a receipt for {receipt.txid}, but {said}")
+
+
 class LeaseHeld(Unavailable):
     """Another promotion changes tags of this repository, for longer than we wait."""
 
@@ -87,20 +95,32 @@ class Committer:
         transaction = TagTransaction(
             lease=lease.id,
             token=lease.token,
-            not_after=self.clock() + LEASE_SECONDS,
+            not_after=lease.expires,  # by the node's own clock: ours may be minutes away from it
             actor=self.actor,
             tags=changes,
             origin_time=origin_time,
         )
         registry, repository = self.place.registry, self.place.repository
         try:
-            return await self.retry(lambda: registry.commit_tags(self.call, repository, txid, transaction))
+            receipt = await self.retry(lambda: registry.commit_tags(self.call, repository, txid, transaction))
+            await self._look(receipt)
+            return receipt
         except PreconditionFailed as error:
             raise TagConflict(self.place, _moved(error), {each.tag: each.expect for each in changes}) from None
         except Conflict as error:
             return await self._after_conflict(txid, changes, error)
         finally:
             await self._release(lease)
+
+    async def _look(self, receipt: TagReceipt) -> None:
+        """A receipt is not the fact. Raises NotShown, unless the repository has changed since."""
+        shown = {each.tag: await current(self.place, self.call, each.tag) for each in receipt.effects}
+        wrong = {each.tag: shown[each.tag] for each in receipt.effects if shown[each.tag] != each.new}
+        if not wrong:
+            return
+        state = await self.place.registry.tag_states(self.call, self.place.repository, limit=1)
+        if state is None or state.rev <= receipt.rev:
+            raise NotShown(self.place, receipt, wrong)
 
     async def _after_conflict(self, txid: str, changes: tuple[TagChange, ...], error: Conflict) -> TagReceipt:
         """Landed by another runner of ours; or not at all; or the id was used for something else."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from promotions.schema import METADATA
 
@@ -32,16 +32,30 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     try:
-        with _one_at_a_time(path), writing(engine) as connection:
+        with _one_at_a_time(path), unusable_named(engine), writing(engine) as connection:
             _migrate(connection)
-    except (DatabaseError, TooNew) as error:
+    except DatabaseUnusable:
         engine.dispose()
-        reason = str(getattr(error, "orig", None) or error)
-        raise DatabaseUnusable(
-            f"{path} cannot be used: {reason}; restore it from a backup, or move it away to start with an empty one "
-            "(the ledger keeps what was promoted)"
-        ) from None
+        raise
     return engine
+
+
+@contextmanager
+def unusable_named(engine: Engine) -> Iterator[None]:
+    """What SQLite says of a damaged file or a full disk, in words, with the file. Raises DatabaseUnusable."""
+    try:
+        yield
+    except (DatabaseError, TooNew) as error:
+        if isinstance(error, IntegrityError):
+            raise
+        reason = str(getattr(error, "orig", None) or error)
+        raise DatabaseUnusable(f"{engine.url.database} cannot be used: {reason}; {_remedy(reason)}") from None
+
+
+def _remedy(reason: str) -> str:
+    if "full" in reason or "disk I/O" in reason:
+        return "free space on its disk, then run the same command again: it goes on from here"
+    return "restore it from a backup, or move it away to start with an empty one (the ledger keeps what was promoted)"
 
 
 @contextmanager

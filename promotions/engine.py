@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from oci_wire.errors import RegistryError
 from oci_wire.registry import Call
 from promotions import plan, steps
 from promotions.check import TargetIncomplete
-from promotions.commit import TagConflict
+from promotions.commit import Committer, NotShown, TagConflict
 from promotions.dry_run import dry_run as plan_only
 from promotions.ending import outcome_of
 from promotions.failures import before_a_row, failure, unwritable
+from promotions.hold import Holding
 from promotions.keys import KeyInvalid
 from promotions.ledger import Ledger, LedgerBroken
 from promotions.outcome import Ending, Outcome, Refused, Request
@@ -31,8 +32,21 @@ from promotions.retry import RetryPolicy
 from promotions.states import UNCOMMITTED, State
 from promotions.steps import ACTOR, CannotAttest, Run
 from promotions.store import PromotionRow, Store, new_id, request_key
+from promotions.tags import TagsUnclear
 from promotions.transfer import SourceIncomplete, current
-from topology.model import Topology
+from topology.identities import principal
+from topology.model import Promotion, Topology
+
+_STEP_ERRORS = (
+    RegistryError,
+    TagConflict,
+    NotShown,
+    TagsUnclear,
+    SourceIncomplete,
+    TargetIncomplete,
+    CannotAttest,
+    KeyInvalid,
+)
 
 
 @dataclass(slots=True)
@@ -74,18 +88,60 @@ class Engine:
 
         Raises LookupError when there is none of this id."""
         async with self.store.claimed(promotion):
-            row = await self._known(promotion)
-            edge = self.topology.edge(row.edge)
-            if row.state.ended or edge is None:
-                return outcome_of(row, edge)
-            call = Call(ACTOR)
-            try:
-                pinned = await self.retry(lambda: plan.from_row(self.topology, self.registries, edge, row, call))
-            except Refused as refusal:
-                return refusal.outcome(edge=edge.id, promotion=row.id, repository=row.repository)
-            except RegistryError as error:
-                return before_a_row(error, {"edge": edge.id, "promotion": row.id, "repository": row.repository})
-            return await self._run(self._run_of(row, pinned, call, watch))
+            return await self._resume(promotion, watch)
+
+    async def resume_unclaimed(self, promotion: str) -> Outcome | None:
+        """As ``resume``; None when somebody runs it now."""
+        async with self.store.claimed_at_once(promotion) as ours:
+            return await self._resume(promotion, unwatched) if ours else None
+
+    async def _resume(self, promotion: str, watch: Watch) -> Outcome:
+        row = await self._known(promotion)
+        edge = self.topology.edge(row.edge)
+        if row.state.ended or edge is None:
+            return outcome_of(row, edge)
+        call = Call(ACTOR)
+        try:
+            pinned = await self.retry(lambda: self._pinned_again(edge, row, call))
+        except Refused as refusal:
+            return outcome_of(await self._end(row, edge, refusal), edge)
+        except RegistryError as error:
+            return before_a_row(error, {"edge": edge.id, "promotion": row.id, "repository": row.repository})
+        return await self._run(self._run_of(row, pinned, call, watch))
+
+    async def _pinned_again(self, edge: Promotion, row: PromotionRow, call: Call) -> plan.Plan:
+        """Once the tags have changed, neither a source that is gone nor a right that was taken away undoes it.
+
+        Raises Refused (SOURCE_UNKNOWN, NOT_ALLOWED, EXPIRED ...), RegistryError."""
+        if await self._landed(edge, row, call):
+            return await plan.from_row(self.topology, self.registries, edge, row, call, at_target=True)
+        if row.state is State.ERRORED and self.now() - row.asked_at > self.patience:
+            reason = f"it could not be done within {self.patience / 3600:.0f} h"
+            raise Refused("EXPIRED", "; ".join([reason, *(row.reasons or ())]), "ask again")
+        plan.check_allowed(edge, self._requester(row), row.repository)
+        return await plan.from_row(self.topology, self.registries, edge, row, call)
+
+    def _requester(self, row: PromotionRow) -> Principal:
+        """With the groups that they have now."""
+        if row.requester not in self.topology.users:
+            return Principal(row.requester if row.requester not in self.topology.groups else "", how=row.how)
+        return principal(self.topology, row.requester, row.how)
+
+    async def _landed(self, edge: Promotion, row: PromotionRow, call: Call) -> bool:
+        state = row.resume if row.state is State.ERRORED else row.state
+        if state is not State.CHECKED:
+            return state is State.COMMITTED
+        target = self.registries.place(self.topology.primary_name(edge.target), row.repository)
+        return await Committer(target, self.retry, call, ACTOR, self.now).landed(row.id) is not None
+
+    async def _end(self, row: PromotionRow, edge: Promotion, why: Refused) -> PromotionRow:
+        """Nobody can go on with it: the ledger says so, then the row. Raises LedgerBroken, OSError."""
+        state = State.EXPIRED if why.code == "EXPIRED" else State.FAILED
+        changes = {"code": why.code, "reasons": [why.reason], "remedy": why.remedy}
+        body = steps.ledger_body(self.topology, edge, row) | {"code": why.code, "reasons": [why.reason]}
+        ledger = Ledger.of_scope(self.ledgers, edge.target)
+        await asyncio.to_thread(ledger.append, "refusal", f"{row.id}:{state}", body)
+        return await self.store.enter(row, state, **changes)
 
     async def abort(self, promotion: str, who: Principal) -> Outcome:
         """Stops a promotion whose tags have not changed. Raises LookupError when there is none of this id."""
@@ -184,7 +240,13 @@ class Engine:
         await self.store.enter(row, State.SETTLED)
 
     async def _run(self, run: Run) -> Outcome:
-        """The steps one after the other, until the row has ended or must wait."""
+        """The steps, with what has arrived held at the target."""
+        reason = f"promotion {run.row.id} over {run.pinned.edge.id}"
+        async with Holding(run.pinned.target, run.retry, run.call, run.row.id, reason, self.now) as run.holding:
+            return await self._steps(run)
+
+    async def _steps(self, run: Run) -> Outcome:
+        """One after the other, until the row has ended or must wait."""
         joined = run.row.state.ended
         if run.row.state is State.ERRORED:
             run.row = await self.store.enter(run.row, run.row.resume or State.GATING, code=None, reasons=None)
@@ -203,7 +265,7 @@ class Engine:
         """One step and what came of it. An end that is no success is in the ledger before the row says so."""
         try:
             arrival = await steps.STEPS[run.row.state](run)
-        except (RegistryError, TagConflict, SourceIncomplete, TargetIncomplete, CannotAttest, KeyInvalid) as error:
+        except _STEP_ERRORS as error:
             arrival = failure(run, error)
         except (LedgerBroken, OSError) as error:
             return unwritable(run, error)
@@ -228,7 +290,10 @@ class Engine:
                 "reasons": list(outcome.reasons),
             }
             ledger = Ledger.of_scope(self.ledgers, outcome.target)
-            await asyncio.to_thread(ledger.append, "refusal", new_id(), body)
+            try:
+                await asyncio.to_thread(ledger.append, "refusal", new_id(), body)
+            except (LedgerBroken, OSError) as error:  # it stays refused
+                return replace(outcome, reasons=(*outcome.reasons, f"the ledger does not take this refusal: {error}"))
         return outcome
 
 
@@ -236,7 +301,7 @@ async def _record(run: Run, arrival: steps.Arrival) -> None:
     """Refusals, failures and what was given up are in the ledger too, once each."""
     if arrival.state.ended and arrival.state is not State.SETTLED:
         why = {"code": arrival.changes["code"], "reasons": arrival.changes["reasons"]}
-        body = steps.ledger_body(run) | why
+        body = steps.ledger_body(run.topology, run.pinned.edge, run.row) | why
         if arrival.changes.get("verdicts") is not None:
             body["verdicts"] = arrival.changes["verdicts"]
         await asyncio.to_thread(run.ledger.append, "refusal", f"{run.row.id}:{arrival.state}", body)

@@ -6,12 +6,13 @@ from typing import Any
 
 from oci_wire.errors import Denied, InsufficientStorage, ManifestUnknown, RegistryError, TagImmutable, Unauthorized
 from promotions.check import TargetIncomplete
-from promotions.commit import TagConflict
+from promotions.commit import NotShown, TagConflict
 from promotions.keys import KeyInvalid
 from promotions.ledger import LedgerBroken
 from promotions.outcome import Ending, Outcome
 from promotions.states import State
 from promotions.steps import Arrival, CannotAttest, Run
+from promotions.tags import TagsUnclear
 from promotions.transfer import SourceIncomplete
 
 _AGAIN = "run the same command again: it goes on from here"
@@ -21,6 +22,8 @@ _TERMINAL: tuple[tuple[type[Exception], str, str], ...] = (
     (TagImmutable, "CONFLICT", "an immutable tag never moves: promote under another tag"),
     (SourceIncomplete, "SOURCE_INCOMPLETE", "push the image to the source again, then ask again"),
     (TargetIncomplete, "INTEGRITY", "the tags are untouched; check the target (towpath fsck), then ask again"),
+    (NotShown, "INTEGRITY", "look at the target's tags and its node; then ask again"),
+    (TagsUnclear, "TAGS_UNCLEAR", "change onTagChange of the target's scope"),
     (CannotAttest, "CANNOT_ATTEST", "give the trust entry of attestWith a privateKey"),
     (KeyInvalid, "CANNOT_ATTEST", "correct the private key of attestWith"),
     (Unauthorized, "UNAUTHORIZED", "the engine's own credentials are refused there: towpath up renders them anew"),

@@ -124,14 +124,24 @@ async def make(
     return Plan(edge, source, target, manifest, tags)
 
 
-async def from_row(topology: Topology, registries: Registries, edge: Promotion, row: PromotionRow, call: Call) -> Plan:
-    """What a promotion was pinned to, read again by its digest. Raises Refused (SOURCE_UNKNOWN), RegistryError."""
+async def from_row(
+    topology: Topology,
+    registries: Registries,
+    edge: Promotion,
+    row: PromotionRow,
+    call: Call,
+    *,
+    at_target: bool = False,
+) -> Plan:
+    """What a promotion was pinned to, read again by its digest. ``at_target``: its tags have changed there already, so
+    the source may be gone. Raises Refused (SOURCE_UNKNOWN), RegistryError."""
     source = registries.place(topology.primary_name(edge.source), row.repository)
     target = registries.place(topology.primary_name(edge.target), row.repository)
+    place = target if at_target else source
     try:
-        manifest = await source.registry.get_manifest(call, source.repository, row.digest)
+        manifest = await place.registry.get_manifest(call, place.repository, row.digest)
     except (ManifestUnknown, NameUnknown) as error:
-        reason = f"source {source}@{row.digest} is gone: {error.message}"
+        reason = f"{'target' if at_target else 'source'} {place}@{row.digest} is gone: {error.message}"
         raise Refused("SOURCE_UNKNOWN", reason, f"push it again, or give it up: {row.id}", failed=True) from None
     return Plan(edge, source, target, manifest, tuple(row.tags))
 

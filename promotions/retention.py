@@ -57,6 +57,11 @@ class Roots:
     immutable: Sequence[str] = ()
 
 
+def is_evidence(tag: str) -> bool:
+    """Whether a tag holds evidence about a digest, by its name."""
+    return _EVIDENCE.fullmatch(tag) is not None
+
+
 def decide(facts: Iterable[TagFact], rules: Sequence[KeepRule], roots: Roots, now: float) -> list[Decision]:
     """One decision a tag, in the order of the facts. Raises RuleNotBuilt."""
     _check_built(rules)

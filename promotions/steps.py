@@ -6,7 +6,7 @@ A step may run again after a crash: it looks before it acts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,9 @@ from oci_wire.registry import Call
 from promotions import attest, failpoints, freezes, plan
 from promotions.check import Check
 from promotions.commit import Committer
+from promotions.former import FormerNames
 from promotions.gates import Answer, Question, Verdict, ask
+from promotions.hold import Holding
 from promotions.keys import PrivateKey, load_private, password
 from promotions.ledger import Ledger
 from promotions.progress import Watch, unwatched
@@ -24,7 +26,7 @@ from promotions.retry import RetryPolicy
 from promotions.states import State
 from promotions.store import PromotionRow, Store
 from promotions.transfer import Closure, Transfer, current, read_closure
-from topology.model import KeyTrust, Topology
+from topology.model import KeyTrust, Promotion, Topology
 from topology.secrets import SecretUnreadable
 from topology.secrets import read as read_secret
 
@@ -51,6 +53,7 @@ class Run:
     patience: float = 7 * 24 * 3600.0  # seconds that a promotion may wait
     asked: bool = False  # whether the gates were asked in this run
     closure: Closure | None = None
+    holding: Holding | None = None  # what must not be collected at the target meanwhile
 
     @property
     def committer(self) -> Committer:
@@ -65,6 +68,12 @@ class Run:
         if self.closure is None:
             self.closure = await read_closure(self.pinned.source, self.call, self.pinned.manifest.digest)
         return self.closure
+
+    async def hold(self, more: Iterable[str] = ()) -> None:
+        """No collection at the target takes what has arrived, or is about to, before its tags show it."""
+        if self.holding is not None:
+            links = (await self.whole()).links
+            await self.holding.add([*(str(each.descriptor.digest) for each in links), *more])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +146,12 @@ def _verdicts_hold(run: Run) -> bool:
 async def copy(run: Run) -> Arrival:
     """COPYING: the closure, then our attestation, whose bytes are in the row before they are sent."""
     closure = await run.whole()
+    await run.hold()
     transfer = Transfer(run.pinned.source, run.pinned.target, run.retry, run.call, run.watch)
     await transfer.copy(closure)
     evidence = await _evidence(run)
     if evidence is not None:
+        await run.hold(evidence.digests)
         await run.retry(lambda: attest.push(run.pinned.target, run.call, evidence))
         failpoints.reached(failpoints.Window.EVIDENCE_SENT)
     return Arrival(State.EVIDENCED)
@@ -182,6 +193,7 @@ def _attesting_key(run: Run, name: str) -> PrivateKey:
 
 async def check(run: Run) -> Arrival:
     """EVIDENCED: all of it is read back from the target."""
+    await run.hold()
     looking = Check(run.pinned.target, run.retry, run.call, run.watch)
     await looking.whole(await run.whole())
     if run.row.evidence is not None and run.row.evidence_manifest is not None:
@@ -198,12 +210,20 @@ async def commit(run: Run) -> Arrival:
             return Arrival(State.GATING)
         if waiting_for(run):
             return Arrival(State.WAITING)
+        await run.hold()
         expected = run.row.expected or {}
-        changes = plan.changes(expected, run.row.digest) + await _cosign_changes(run)
+        changes = plan.changes(expected, run.row.digest)
+        changes += await _former(run, changes) + await _cosign_changes(run)
         floating = plan.floating(run.topology, run.pinned.target, tuple(expected))
         receipt = await committer.commit(run.row.id, changes, floating=floating)
     failpoints.reached(failpoints.Window.COMMIT_SENT)
     return Arrival(State.COMMITTED, {"receipt": receipt})
+
+
+async def _former(run: Run, changes: tuple[TagChange, ...]) -> tuple[TagChange, ...]:
+    """What the tags showed before keeps a name, where the scope says so."""
+    names = FormerNames.of(run.topology, run.pinned.target.scope)
+    return await names.changes(run.pinned.target, run.call, changes, run.now())
 
 
 async def _cosign_changes(run: Run) -> tuple[TagChange, ...]:
@@ -218,20 +238,20 @@ async def _cosign_changes(run: Run) -> tuple[TagChange, ...]:
 
 async def settle(run: Run) -> Arrival:
     """COMMITTED: the ledger first, then the row; the same record is never written twice."""
-    await asyncio.to_thread(run.ledger.append, "promotion", run.row.id, ledger_body(run))
+    body = ledger_body(run.topology, run.pinned.edge, run.row)
+    await asyncio.to_thread(run.ledger.append, "promotion", run.row.id, body)
     failpoints.reached(failpoints.Window.LEDGERED)
     return Arrival(State.SETTLED)
 
 
-def ledger_body(run: Run) -> dict[str, Any]:
+def ledger_body(topology: Topology, edge: Promotion, row: PromotionRow) -> dict[str, Any]:
     """What the ledger keeps of a promotion."""
-    row, edge = run.row, run.pinned.edge
     evidence = row.evidence_manifest
     return {
         "promotion": row.id,
         "edge": edge.id,
-        "source": {"scope": edge.source, "node": run.pinned.source.node},
-        "target": {"scope": edge.target, "node": run.pinned.target.node},
+        "source": {"scope": edge.source, "node": topology.primary_name(edge.source)},
+        "target": {"scope": edge.target, "node": topology.primary_name(edge.target)},
         "repository": row.repository,
         "digest": row.digest,
         "reference": row.reference,

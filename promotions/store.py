@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, ins
 from ulid import ULID
 
 from promotions import failpoints
-from promotions.database import open_database, writing
+from promotions.database import open_database, unusable_named, writing
 from promotions.schema import PROMOTIONS
 from promotions.states import State, check
 
@@ -94,14 +94,14 @@ class Store:
         """Runs one unit of work in a thread, in a writing transaction."""
 
         def run() -> T:
-            with writing(self.engine) as connection:
+            with unusable_named(self.engine), writing(self.engine) as connection:
                 return work(connection)
 
         return await asyncio.to_thread(run)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         def run() -> T:
-            with self.engine.connect() as connection:
+            with unusable_named(self.engine), self.engine.connect() as connection:
                 return work(connection)
 
         return await asyncio.to_thread(run)
@@ -168,7 +168,7 @@ class Store:
     @asynccontextmanager
     async def claimed(self, name: str) -> AsyncIterator[None]:
         """Waits until nobody else runs this (in any process; a killed runner's claim ends with it)."""
-        path = self._claims / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+        path = self._claim(name)
         file = await self._lock(path)
         try:
             yield
@@ -176,19 +176,28 @@ class Store:
             path.unlink(missing_ok=True)  # under the lock; whoever waits for it finds that the file is gone
             file.close()
 
+    @asynccontextmanager
+    async def claimed_at_once(self, name: str) -> AsyncIterator[bool]:
+        """Whether nobody runs this now; then it is ours, as with ``claimed``."""
+        path = self._claim(name)
+        file = _try_lock(path)
+        try:
+            yield file is not None
+        finally:
+            if file is not None:
+                path.unlink(missing_ok=True)
+                file.close()
+
+    def _claim(self, name: str) -> Path:
+        return self._claims / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+
     @staticmethod
     async def _lock(path: Path) -> IO[bytes]:
         while True:
-            file = path.open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                await asyncio.sleep(_POLL_SECONDS)
-                continue
-            if _is_same_file(file, path):
+            file = _try_lock(path)
+            if file is not None:
                 return file
-            file.close()
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _update(self, row: PromotionRow, changes: dict[str, Any]) -> PromotionRow:
         where = (PROMOTIONS.c.id == row.id) & (PROMOTIONS.c.state == row.state.value)
@@ -215,6 +224,22 @@ def _newest(where: ColumnElement[bool]) -> Select[Any]:
 
 def _settled(key: str) -> ColumnElement[bool]:
     return (PROMOTIONS.c.request_key == key) & (PROMOTIONS.c.state == State.SETTLED.value)
+
+
+def _try_lock(path: Path) -> IO[bytes] | None:
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except BaseException:
+        file.close()
+        raise
+    if _is_same_file(file, path):
+        return file
+    file.close()
+    return None
 
 
 def _is_same_file(file: IO[bytes], path: Path) -> bool:

@@ -39,9 +39,8 @@ async def target_tags(templates: Iterable[str], image: Image) -> tuple[str, ...]
     """The tags that the templates give for this image, sorted, each once. Raises TagsUnclear."""
     found = set()
     for template in templates:
-        filled = template
-        for name in PLACEHOLDER.findall(template):
-            filled = filled.replace(f"{{{name}}}", await _value(name, template, image))
+        values = {name: await _value(name, template, image) for name in set(PLACEHOLDER.findall(template))}
+        filled = PLACEHOLDER.sub(lambda found, values=values: values[found[1]], template)  # type: ignore[misc]
         found.add(_checked(filled, template))
     return tuple(sorted(found))
 
