@@ -39,11 +39,20 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A whole answer but its request id. ``who``: for the log."""
+    """A whole answer but its request id. ``lines``: the headers as they are sent; ``who``: for the log."""
 
     headers: tuple[Header, ...]
+    lines: bytes
     body: bytes
     who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A 200 as it is sent: header lines (without the last, empty one) and body."""
+
+    lines: bytes
+    body: bytes
 
 
 class Prompt:
@@ -77,7 +86,7 @@ class Prompt:
             rendered = self._rendered.get(found.digest) or self._render(found)
         except RegistryError:
             return None
-        return Rendered(rendered.headers, rendered.body, caller.who.name)
+        return Rendered(rendered.headers, rendered.lines, rendered.body, caller.who.name)
 
     def _route(self, path: bytes) -> tuple[str, str, str | None] | None:
         """Repository, reference and its tag."""
@@ -107,7 +116,8 @@ class Prompt:
             (b"etag", b'"' + digest + b'"'),
             (b"docker-distribution-api-version", b"registry/2.0"),
         )
-        rendered = self._rendered[found.digest] = Rendered(headers, content)
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        rendered = self._rendered[found.digest] = Rendered(headers, lines, content)
         self._bytes += len(content)
         while self._bytes > _RENDERED_BYTES:
             self._bytes -= len(self._rendered.popitem(last=False)[1].body)

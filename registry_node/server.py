@@ -20,6 +20,7 @@ import uvloop
 
 from registry_node import build
 from registry_node.app import App
+from registry_node.front import front_of
 from registry_node.metrics import write_line
 from registry_node.settings import NodeSettings
 from registry_node.storage.errors import CannotOpen
@@ -93,7 +94,7 @@ async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
     with _started(settings) as app:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=front_of(app.at_once, settings.limits),  # type: ignore[arg-type] # it is only ever called
             ws="none",
             lifespan="off",
             log_config=None,

@@ -81,7 +81,9 @@ class Limits(Strict):
     manifest_bytes: int = 4 * MIB
     upload_session_seconds: int = Field(default=24 * 3600, ge=60)
     drain_seconds: float = Field(default=10.0, ge=0)
-    header_bytes: int = 64 * 1024
+    header_bytes: int = Field(default=64 * 1024, ge=1024)
+    head_seconds: float = Field(default=15.0, gt=0)  # from the first byte of a request head to its end
+    idle_seconds: float = Field(default=75.0, gt=0)  # a kept connection without a request
 
 
 class NodeSettings(Strict):

@@ -1,0 +1,147 @@
+"""What a request head says about its body, read strictly: whatever two servers may read differently is refused
+(RFC 9112 sections 6.3, 7.1, 11.2: request smuggling). No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oci_wire.errors import RequestInvalid
+
+Header = tuple[bytes, bytes]
+_LENGTH_DIGITS = 18  # no body has more
+_LINE = 1024  # bytes of a chunk's size line, extensions included
+_TRAILERS = 8192
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+def check_lines(head: bytes) -> None:
+    """Lines end in CR LF, none goes on in the next one, the first has three words. Raises RequestInvalid."""
+    ends = head.count(b"\r\n")
+    if head.count(b"\n") != ends or head.count(b"\r") != ends:
+        raise RequestInvalid("header lines must end in CR LF")
+    if b"\n " in head or b"\n\t" in head:
+        raise RequestInvalid("folded header lines are not taken")
+    if head.count(b" ", 0, head.find(b"\r")) != 2:
+        raise RequestInvalid("the request line must be a method, a target and a version")
+
+
+class Counted:
+    """A body of so many bytes (0: none). ``left``: those still to come."""
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+
+    @property
+    def complete(self) -> bool:
+        return self.left == 0
+
+    def owns(self, data: bytes) -> bool:
+        """Whether all of it is body, which it then counts: so that bulk bytes are not copied once more."""
+        if self.left < len(data) or not self.left:
+            return False
+        self.left -= len(data)
+        return True
+
+    def take(self, buffer: bytearray) -> bytes:
+        """Moves what belongs to the body out of the buffer."""
+        body = bytes(buffer[: self.left])
+        del buffer[: len(body)]
+        self.left -= len(body)
+        return body
+
+
+class Chunked:
+    """A chunked body (RFC 9112 section 7.1). Extensions and trailers are read and dropped."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._left = 0  # of this chunk
+        self._state = "size"
+        self._trailers = 0
+
+    def owns(self, data: bytes) -> bool:
+        """Never: the sizes of the chunks are no body."""
+        return False
+
+    def take(self, buffer: bytearray) -> bytes:
+        """Moves what belongs to the body out of the buffer. Raises RequestInvalid."""
+        pieces, position = [], 0
+        while not self.complete:
+            if self._state == "data":
+                piece = bytes(memoryview(buffer)[position : position + self._left])
+                if not piece:
+                    break
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                self._state = "data" if self._left else "end"
+                continue
+            line = self._line(buffer, position)
+            if line is None:
+                break
+            position += len(line) + 2
+            self._read(line)
+        del buffer[:position]
+        return b"".join(pieces)
+
+    def _line(self, buffer: bytearray, position: int) -> bytes | None:
+        """The next line without its end, None when it is not all here."""
+        end = buffer.find(b"\n", position, position + _LINE)
+        if end < 0:
+            if len(buffer) - position >= _LINE:
+                raise RequestInvalid("a line of the chunked body is too long")
+            return None
+        if end == position or buffer[end - 1] != 13:
+            raise RequestInvalid("lines of a chunked body must end in CR LF")
+        return bytes(buffer[position : end - 1])
+
+    def _read(self, line: bytes) -> None:
+        if self._state == "size":
+            self._left = _chunk_size(line)
+            self._state = "data" if self._left else "trailers"
+        elif self._state == "end":
+            if line:
+                raise RequestInvalid("a chunk is longer than its size")
+            self._state = "size"
+        else:
+            self._trailers += len(line)
+            if self._trailers > _TRAILERS:
+                raise RequestInvalid("the trailers of the chunked body are too long")
+            self.complete = not line
+
+
+Body = Counted | Chunked
+
+
+def _chunk_size(line: bytes) -> int:
+    digits, _, extension = line.partition(b";")
+    digits = digits.rstrip(b" \t")
+    if not digits or len(digits) > 15 or not _HEX.issuperset(digits) or b"\r" in extension:
+        raise RequestInvalid("a chunk must begin with its size in hex digits")
+    return int(digits, 16)
+
+
+def body_of(headers: Iterable[Header], version: str) -> Body:
+    """How the body is framed. ``headers``: names in lower case. Raises RequestInvalid."""
+    seen: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in (b"content-length", b"transfer-encoding", b"host"):
+            if name in seen:
+                raise RequestInvalid(f"the {name.decode()} header came twice")
+            seen[name] = value.strip(b" \t")
+    if b"host" not in seen and version != "1.0":
+        raise RequestInvalid("the Host header is missing")
+    length, encoding = seen.get(b"content-length"), seen.get(b"transfer-encoding")
+    if encoding is not None:
+        return _chunked(encoding, length, version)
+    if length is not None and not (length.isdigit() and len(length) <= _LENGTH_DIGITS):
+        raise RequestInvalid("Content-Length must be a whole number of bytes")
+    return Counted(int(length or b"0"))
+
+
+def _chunked(encoding: bytes, length: bytes | None, version: str) -> Chunked:
+    if length is not None:
+        raise RequestInvalid("Content-Length and Transfer-Encoding contradict each other")
+    if version == "1.0" or encoding.lower() != b"chunked":
+        raise RequestInvalid("chunked is the one transfer encoding taken here, in HTTP/1.1")
+    return Chunked()

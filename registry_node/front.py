@@ -1,0 +1,338 @@
+"""The node's side of one HTTP/1.1 connection, under uvicorn's Server (decision 0001): ``Config(http=front_of(...))``.
+
+Heads are read strictly and within limits of size and time. What the short way can answer (``AtOnce``) leaves in one
+write without a task; the rest is the app's, over ASGI (turn.py). Requests in a pipeline are answered in order.
+uvicorn's contract: the constructor's keywords, ``shutdown``, and ``connections``, ``tasks``, ``total_requests``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from oci_wire.errors import RegistryError, RequestInvalid, to_json
+from registry_node import zerocopy
+from registry_node.framing import Header, body_of, check_lines
+from registry_node.messages import ZERO_COPY
+from registry_node.prompt import Wire
+from registry_node.settings import Limits
+from registry_node.turn import STATUS_LINES, Turn, lines_of
+
+_END = b"\r\n\r\n"
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))  # uvicorn's middleware reads these
+_OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
+
+
+class AtOnce(Protocol):
+    def __call__(self, method: str, path: bytes, headers: list[Header], remote: str) -> Wire | None: ...
+
+
+def front_of(at_once: AtOnce, limits: Limits) -> Callable[..., Front]:
+    """What uvicorn calls for each connection."""
+    return partial(Front, at_once, limits)
+
+
+class HeadTooLarge(RegistryError):
+    """431 (RFC 6585)."""
+
+    status, code = 431, RequestInvalid.code
+
+
+class Front(asyncio.Protocol):
+    """One connection. ``_turn`` is the request that the app is answering; what comes after it waits in ``_input``."""
+
+    def __init__(
+        self,
+        at_once: AtOnce,
+        limits: Limits,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._at_once, self._limits, self._app, self._state = at_once, limits, config.loaded_app, server_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._input, self._in_head = bytearray(), False
+        self._target, self._headers = b"", list[Header]()
+        self._turn: Turn | None = None
+        self._began = self._reading_paused = self._closing = False
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._common: tuple[Any, bytes] = (None, b"")
+        self._version, self._keep_alive = "1.1", True
+        self._new_parser()
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport.set_write_buffer_limits(_OUT_HIGH)
+        self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn names its own protocol classes
+        self._server, self._client = get_local_addr(self._transport), get_remote_addr(self._transport)
+        self._scheme = "https" if is_ssl(self._transport) else "http"
+        self._wait_for(self._limits.idle_seconds)
+        self._tick()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._state.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._turn is not None:
+            self._turn.hung_up()
+        self._can_write.set()
+
+    def eof_received(self) -> bool | None:
+        """A client that half-closes is gone: what it sent of a body is kept, and nobody waits for an answer."""
+        return None
+
+    def shutdown(self) -> None:
+        """uvicorn ends: at once when idle, else after this answer."""
+        if self._turn is None:
+            self.close()
+        else:
+            self._turn.keep_alive = False
+
+    def close(self) -> None:
+        self._closing = True
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Ends the connection in the middle of an answer."""
+        self._closing = True
+        self._transport.abort()
+
+    # Time
+
+    def _wait_for(self, seconds: float | None) -> None:
+        """The client has so long for what comes next; None: it is our turn."""
+        self._deadline = None if seconds is None else self._loop.time() + seconds
+
+    def _tick(self) -> None:
+        """One lazy timer for a connection: one for each request would cost more than the answer."""
+        now = self._loop.time()
+        if self._deadline is not None and now >= self._deadline:
+            return self.close()
+        shortest = min(self._limits.head_seconds, self._limits.idle_seconds)
+        self._timer = self._loop.call_later(max(shortest / 4, 0.01), self._tick)
+        return None
+
+    # What comes in
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if not self._began:
+            self._began = True
+            if not data[:1].isalpha():  # TLS on a plain port (skopeo, podman): they would wait ten seconds
+                self.close()
+                return
+        if self._turn is not None and not self._input and self._turn.body.owns(data):
+            self._turn.arrived(data)
+            self.pace()
+        else:
+            self._input += data
+            self._advance()
+
+    def _advance(self) -> None:
+        try:
+            while not self._closing and (self._turn or self._can_write.is_set()) and self._step():
+                pass
+        except RegistryError as error:
+            self._refuse(error)
+        self.pace()
+
+    def _step(self) -> bool:
+        """One thing done with the input. False: there is nothing to do until something happens."""
+        if self._turn is not None:
+            if not self._turn.body.complete:
+                self._turn.arrived(self._turn.body.take(self._input))
+            return False
+        head = self._next_head()
+        if head is None:
+            return False
+        self._wait_for(None)
+        self._begin(head)
+        return True
+
+    def _next_head(self) -> bytes | None:
+        while self._input[:2] == b"\r\n":  # an empty line before a request is dropped (RFC 9112 section 2.2)
+            del self._input[:2]
+        end = self._input.find(_END)
+        if end > self._limits.header_bytes or (end < 0 and len(self._input) > self._limits.header_bytes):
+            raise HeadTooLarge(f"the request head has more than {self._limits.header_bytes} bytes")
+        if end < 0:
+            if b"\n\n" in self._input:
+                check_lines(bytes(self._input))
+            if self._input and not self._in_head:
+                self._in_head = True
+                self._wait_for(self._limits.head_seconds)
+            return None
+        self._in_head = False
+        head = bytes(self._input[: end + 4])
+        del self._input[: end + 4]
+        return head
+
+    def pace(self) -> None:
+        """Reading pauses while what came is more than somebody takes."""
+        turn = self._turn
+        if turn is None:
+            pause = not self._can_write.is_set()
+        else:
+            pause = turn.full or (turn.body.complete and len(self._input) > self._limits.header_bytes)
+        if self._closing or pause == self._reading_paused:
+            return
+        self._reading_paused = pause
+        (self._transport.pause_reading if pause else self._transport.resume_reading)()
+
+    # A request
+
+    def _new_parser(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._version = self._parser.get_http_version()
+        self._keep_alive = self._version == "1.1" and self._parser.should_keep_alive()  # known only here
+
+    def _parse(self, head: bytes) -> None:
+        check_lines(head)
+        self._target, self._headers = b"", list[Header]()
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            self._new_parser()  # we go on in HTTP/1.1, as a server may
+            raise RequestInvalid("this server does not change protocols") from None
+        except httptools.HttpParserError:
+            raise RequestInvalid("the request cannot be read") from None
+
+    def _begin(self, head: bytes) -> None:
+        self._parse(head)
+        method, version, keep_alive = self._parser.get_method().decode("ascii"), self._version, self._keep_alive
+        body = body_of(self._headers, version)
+        path, _, query = self._target.partition(b"?")
+        if body.complete and not query and keep_alive and method in ("GET", "HEAD") and self._answered(method, path):
+            return
+        if not path.startswith(b"/") or not path.isascii():
+            raise RequestInvalid("the request target must be a path")
+        if not body.complete:
+            self._new_parser()  # the body is framed here, not there
+        expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
+        scope = self._scope(method, version, path, query)
+        turn = Turn(self, scope, body, keep_alive=keep_alive, expects=expects, done=self._answer_sent)
+        self._turn = turn
+        if body.complete:
+            turn.arrived(b"")
+        task = self._loop.create_task(turn.run(self._app))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    def _answered(self, method: str, path: bytes) -> bool:
+        """The short way."""
+        if any(name in _FORWARDED for name, _ in self._headers):
+            return False
+        wire = self._at_once(method, path, self._headers, self._client[0] if self._client else "")
+        if wire is None:
+            return False
+        self._transport.write(b"".join((STATUS_LINES[200], self.common_lines(), wire.lines, b"\r\n", wire.body)))
+        self._next_request()
+        return True
+
+    def _scope(self, method: str, version: str, path: bytes, query: bytes) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": version,
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "root_path": "",
+            "method": method,
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": self._headers,
+            "state": {},
+            "extensions": {} if self._scheme == "https" else {ZERO_COPY: {}},
+        }
+
+    def _refuse(self, error: RegistryError) -> None:
+        """Says what is wrong with a request that no app sees, and ends: what follows cannot be trusted."""
+        if self._turn is not None:  # a broken body: its app learns that the client is gone
+            return self.cut()
+        body = to_json(error)
+        lines = lines_of((
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ))  # fmt: skip
+        self.write(STATUS_LINES[error.status] + self.common_lines() + lines + b"\r\n" + body)
+        self.close()
+        return None
+
+    def _next_request(self) -> None:
+        self._state.total_requests += 1
+        self._wait_for(self._limits.idle_seconds)
+
+    def _answer_sent(self) -> None:
+        turn, self._turn = self._turn, None
+        assert turn is not None
+        self._next_request()
+        if not turn.keep_alive or not turn.body.complete:
+            return self.close()
+        self._advance()
+        return None
+
+    # What goes out
+
+    def common_lines(self) -> bytes:
+        """The headers that uvicorn gives every answer (Date): a new list each second."""
+        if self._common[0] is not self._state.default_headers:
+            self._common = (self._state.default_headers, lines_of(self._state.default_headers))
+        return self._common[1]
+
+    def write(self, content: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(content)
+
+    async def writable(self) -> None:
+        await self._can_write.wait()
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+        if self._turn is None:
+            self._advance()
+
+    async def send_file(self, file: int, offset: int, count: int) -> None:
+        """The bytes of a file after all that was written before. Cuts the connection when it cannot send them all."""
+        try:
+            self._transport.set_write_buffer_limits(0)  # now writable means that the transport has nothing left
+            while self._transport.get_write_buffer_size() and not self._closing:
+                await asyncio.sleep(0)  # until the transport has seen to it
+                await self.writable()
+            if not self._closing:
+                sock = self._transport.get_extra_info("socket").fileno()
+                await zerocopy.send(self._loop, sock, file, offset, count)
+        except BaseException:  # also cancelled: the client must not take half for whole
+            self.cut()
+            raise
+        if not self._closing:
+            self._transport.set_write_buffer_limits(_OUT_HIGH)

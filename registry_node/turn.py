@@ -1,0 +1,172 @@
+"""One request and its answer as ASGI: what the app receives and sends, on a connection of front.py."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from registry_node.framing import Body
+from registry_node.messages import ZERO_COPY, Message
+
+if TYPE_CHECKING:
+    from registry_node.front import Front
+
+_BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+HELD = 256 * 1024  # bytes of a body that wait for the app before reading pauses
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = http.HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(200, 600)}
+
+
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Header lines. Raises RuntimeError for bytes that would begin another line."""
+    lines: list[bytes] = []
+    for name, value in headers:
+        if _BAD_NAME.search(name) or _BAD_VALUE.search(value):
+            raise RuntimeError("a header of the answer holds what no header may hold")
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join(lines)
+
+
+class Turn:
+    """``keep_alive``: whether the connection may serve another request. ``complete``: the answer has been sent."""
+
+    def __init__(
+        self, front: Front, scope: Message, body: Body, *, keep_alive: bool, expects: bool, done: Callable[[], None]
+    ) -> None:
+        self.scope, self.body, self.keep_alive = scope, body, keep_alive
+        self._front, self._done = front, done
+        self._waits_for_continue = expects and not body.complete
+        self._arrived = bytearray()
+        self._news = asyncio.Event()
+        self._head_sent = False
+        self.complete = self.disconnected = False
+        self._left: int | None = None  # bytes of the answer still to send, None: chunked or until the end
+        self._chunked = False
+
+    async def run(self, app: Callable[..., Any]) -> None:
+        """Lets the app answer. An answer that it does not finish cuts the connection: half is not taken for whole."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        finally:
+            if not self.complete:
+                self._front.cut()
+
+    # The request's body
+
+    def arrived(self, content: bytes) -> None:
+        """Of the body, from the connection."""
+        if content or self.body.complete:
+            self._waits_for_continue = False
+            if not self.complete:
+                self._arrived += content
+            self._news.set()
+
+    @property
+    def full(self) -> bool:
+        return len(self._arrived) > HELD
+
+    def hung_up(self) -> None:
+        self.disconnected = True
+        self._news.set()
+
+    async def receive(self) -> Message:
+        """The ASGI receive: body, then ``http.disconnect`` once the client is gone or the answer complete."""
+        if self._waits_for_continue and not self.disconnected:
+            self._waits_for_continue = False
+            self._front.write(CONTINUE)
+        if not (self.disconnected or self.complete):
+            await self._news.wait()
+            self._news.clear()
+        if self.disconnected or self.complete:
+            return {"type": "http.disconnect"}
+        body, self._arrived = bytes(self._arrived), bytearray()
+        self._front.pace()
+        return {"type": "http.request", "body": body, "more_body": not self.body.complete}
+
+    # The answer
+
+    async def send(self, message: Message) -> None:
+        """The ASGI send. Waits while the client does not keep up; what is sent to nobody is dropped."""
+        await self._front.writable()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start" and not self._head_sent:
+            self._start(message["status"], message.get("headers", ()))
+        elif message["type"] == "http.response.body" and self._head_sent and not self.complete:
+            self._content(message.get("body", b""), last=not message.get("more_body", False))
+        elif message["type"] == ZERO_COPY and self._head_sent and not self.complete:
+            await self._file(message)
+        else:
+            raise RuntimeError(f"{message['type']} has no place here")
+
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        headers = [(name.lower(), value) for name, value in headers]
+        given = dict(headers)
+        if self._waits_for_continue:  # nobody knows whether that body will come
+            self.keep_alive = False
+        bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
+        self.keep_alive = self.keep_alive and b"close" not in given.get(b"connection", b"").lower()
+        if bodiless:
+            self._left = 0
+        elif b"content-length" in given:
+            self._left = int(given[b"content-length"])
+        elif self.scope["http_version"] == "1.0":
+            self.keep_alive = False  # the end of the connection is the end of the answer
+        else:
+            self._chunked = True
+            headers.append((b"transfer-encoding", b"chunked"))
+        if not self.keep_alive and b"connection" not in given:
+            headers.append((b"connection", b"close"))
+        self._bodiless, self._head_sent = bodiless, True
+        self._front.write(STATUS_LINES[status] + self._front.common_lines() + lines_of(headers) + b"\r\n")
+
+    def _content(self, body: bytes, *, last: bool) -> None:
+        if self._chunked:
+            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            self._front.write(framed + b"0\r\n\r\n" if last else framed)
+        elif not self._bodiless:
+            self.count(len(body))
+            self._front.write(body)
+        if last:
+            self.end()
+
+    async def _file(self, message: Message) -> None:
+        """Raises OSError when the client is gone, EOFError when the file is too short."""
+        offset, count = message.get("offset", 0), message["count"]
+        if self._chunked:
+            raise RuntimeError("a file is sent with its Content-Length")
+        if not self._bodiless:
+            self.count(count)
+            await self._front.send_file(message["file"].fileno(), offset, count)
+        if not message.get("more_body", False):
+            self.end()
+
+    def count(self, sent: int) -> None:
+        """Keeps the answer to its Content-Length. Raises RuntimeError."""
+        if self._left is None:
+            return
+        self._left -= sent
+        if self._left < 0:
+            raise RuntimeError("the answer is longer than its Content-Length")
+
+    def end(self) -> None:
+        """The answer is whole. Raises RuntimeError when it is not."""
+        if self._left:
+            raise RuntimeError(f"{self._left} bytes of the answer are missing")
+        self.complete = True
+        self._news.set()
+        self._done()
