@@ -68,7 +68,7 @@ class Front(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
-        self._common: tuple[Any, bytes] = (None, b"")
+        self._default: tuple[Any, bytes] = (None, b"")
         self._version, self._keep_alive = "1.1", True
         self._new_parser()
 
@@ -249,7 +249,7 @@ class Front(asyncio.Protocol):
         wire = self._at_once(method, path, self._headers, self._client[0] if self._client else "")
         if wire is None:
             return False
-        self._transport.write(b"".join((STATUS_LINES[200], self.common_lines(), wire.lines, b"\r\n", wire.body)))
+        self._transport.write(b"".join((STATUS_LINES[200], self.default_lines(), wire.lines, b"\r\n", wire.body)))
         self._next_request()
         return True
 
@@ -281,7 +281,7 @@ class Front(asyncio.Protocol):
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ))  # fmt: skip
-        self.write(STATUS_LINES[error.status] + self.common_lines() + lines + b"\r\n" + body)
+        self.write(STATUS_LINES[error.status] + self.default_lines() + lines + b"\r\n" + body)
         self.close()
         return None
 
@@ -300,11 +300,11 @@ class Front(asyncio.Protocol):
 
     # What goes out
 
-    def common_lines(self) -> bytes:
+    def default_lines(self) -> bytes:
         """The headers that uvicorn gives every answer (Date): a new list each second."""
-        if self._common[0] is not self._state.default_headers:
-            self._common = (self._state.default_headers, lines_of(self._state.default_headers))
-        return self._common[1]
+        if self._default[0] is not self._state.default_headers:
+            self._default = (self._state.default_headers, lines_of(self._state.default_headers))
+        return self._default[1]
 
     def write(self, content: bytes) -> None:
         if not self._transport.is_closing():

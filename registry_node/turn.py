@@ -132,7 +132,7 @@ class Turn:
         if not self.keep_alive and b"connection" not in given:
             headers.append((b"connection", b"close"))
         self._bodiless, self._head_sent = bodiless, True
-        self._front.write(STATUS_LINES[status] + self._front.common_lines() + lines_of(headers) + b"\r\n")
+        self._front.write(STATUS_LINES[status] + self._front.default_lines() + lines_of(headers) + b"\r\n")
 
     def _content(self, body: bytes, *, last: bool) -> None:
         if self._chunked:
