@@ -14,6 +14,7 @@ from identity.grants import matches
 from oci_wire.errors import Gone, RegistryError
 from oci_wire.extension import Event
 from oci_wire.registry import Call
+from promotions.late import Attached
 from promotions.outcome import Refused
 from promotions.positions import Positions
 from promotions.replicate import ACTOR, ReplicationReport, Replicator
@@ -58,7 +59,8 @@ class Follower:
             events = await self._events(after, 0.0 if self._failed else self.wait)
         except Gone:
             return await self._compare(positions)
-        reports = [await self._apply(each) for each in self._touched(events)]
+        attached = _attached(events)
+        reports = [await self._apply(each, attached.get(each)) for each in self._touched(events)]
         if events:
             await positions.move(self.edge.id, self.edge.source, events[-1].position)
         return reports
@@ -69,7 +71,7 @@ class Follower:
 
     def _touched(self, events: list[Event]) -> list[str]:
         """Repositories to look at, each once, in the order of their first event; then those that failed before."""
-        names = [each.repository for each in events if each.kind == "tag"]
+        names = [each.repository for each in events if each.kind in ("tag", "manifest")]
         names = [each for each in dict.fromkeys(names) if matches(each, self.edge.repositories)]
         return names + sorted(self._failed - set(names))
 
@@ -95,8 +97,8 @@ class Follower:
                 return position
             position = events[-1].position
 
-    async def _apply(self, repository: str) -> ReplicationReport:
-        report = await self.replicator.repository(self.edge, repository)
+    async def _apply(self, repository: str, attached: Attached | None) -> ReplicationReport:
+        report = await self.replicator.repository(self.edge, repository, attached=attached)
         self._remember(report)
         return report
 
@@ -108,6 +110,19 @@ class Follower:
         for target in report.targets:
             if target.problem:
                 LOG.warning("%s: %s: %s", self.edge.id, report.repository, target.problem)
+
+
+def _attached(events: list[Event]) -> dict[str, Attached]:
+    """What these events say of each repository."""
+    found: dict[str, list[Event]] = {}
+    for each in events:
+        found.setdefault(each.repository, []).append(each)
+    return {name: _of_one(some) for name, some in found.items()}
+
+
+def _of_one(events: list[Event]) -> Attached:
+    manifests = frozenset(each.digest for each in events if each.kind == "manifest" and each.digest is not None)
+    return Attached(events[0].rev, events[-1].rev, manifests)
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:
