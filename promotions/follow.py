@@ -100,7 +100,15 @@ class Follower:
     async def _apply(self, repository: str, attached: Attached | None) -> ReplicationReport:
         report = await self.replicator.repository(self.edge, repository, attached=attached)
         self._remember(report)
+        self._against_promise(report)
         return report
+
+    def _against_promise(self, report: ReplicationReport) -> None:
+        promised = self.edge.lag.total_seconds() if self.edge.lag else None
+        for target in report.targets:
+            if promised is not None and target.lag is not None and target.lag > promised:
+                told = f"{target.lag:.0f} s after the push, {promised:.0f} s are promised"
+                LOG.warning("%s: %s came to %s %s", self.edge.id, report.repository, target.node, told)
 
     def _remember(self, report: ReplicationReport) -> None:
         if report.whole:

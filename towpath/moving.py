@@ -89,6 +89,7 @@ async def cleanup(
         if dry_run:
             preview = await parts.cleaner.preview(scope)
             _show(out, preview, preview.going)
+            _say_what_was_not_done(out, preview)
             out.talk(
                 f"would remove {len(preview.going)} of {len(preview.decisions)} tags, frees {binary(preview.frees)}"
             )
@@ -102,8 +103,14 @@ async def _clean(out: Output, parts: Parts, scope: str, confirm: bool) -> Exit:
         next_step = f"look: towpath cleanup {scope} --dry-run; then: towpath cleanup {scope} --confirm"
         raise Problem("needs-confirm", cleaned.waits, next=next_step, exit=Exit.WAITING)
     _show(out, cleaned.preview, cleaned.removed)
+    _say_what_was_not_done(out, cleaned.preview)
     out.talk(f"removed {len(cleaned.removed)} of {len(cleaned.preview.decisions)} tags")
     return Exit.DONE
+
+
+def _say_what_was_not_done(out: Output, preview: Preview) -> None:
+    for each in preview.not_done:
+        out.emit({"scope": preview.scope, "not_done": each}, f"! {preview.scope}: {each}")
 
 
 def _show(out: Output, preview: Preview, decisions: tuple[Decision, ...]) -> None:
