@@ -14,6 +14,7 @@ from identity.grants import matches
 from oci_wire.errors import Gone, RegistryError
 from oci_wire.extension import Event
 from oci_wire.registry import Call
+from promotions.database import DatabaseUnusable
 from promotions.late import Attached
 from promotions.outcome import Refused
 from promotions.positions import Positions
@@ -44,6 +45,9 @@ class Follower:
             except RegistryError as error:
                 LOG.warning("%s: %s does not answer: %s", self.edge.id, self.edge.source, error.message)
                 pause = self.again
+            except (DatabaseUnusable, OSError) as error:  # what follows the others must not end for it
+                LOG.error("%s: %s", self.edge.id, error)
+                pause = max(self.again, 30.0)
             except Refused as error:
                 LOG.error("%s: %s", self.edge.id, error.reason)
                 pause = max(self.again, 30.0)

@@ -26,7 +26,7 @@ from promotions.commit import Committer, NotShown, TagConflict, in_transactions
 from promotions.former import FormerNames
 from promotions.hold import Holding
 from promotions.late import Attached, Late, source_rev
-from promotions.ledger import Ledger
+from promotions.ledger import Ledger, LedgerBroken
 from promotions.outcome import Refused
 from promotions.pace import Pace
 from promotions.place import Place
@@ -44,7 +44,16 @@ ACTOR = "towpath-engine"
 MANY = 10  # deletions in one repository that nobody is asked about, whatever their share
 MOST_PERCENT = 50.0  # of a target's tags: more deletions than that at once wait for a person
 TRASH_SECONDS = 30 * 24 * 3600.0
-_PROBLEMS = (RegistryError, TagConflict, NotShown, TagsUnclear, SourceIncomplete, TargetIncomplete)
+_PROBLEMS = (
+    RegistryError,
+    TagConflict,
+    NotShown,
+    TagsUnclear,
+    SourceIncomplete,
+    TargetIncomplete,
+    LedgerBroken,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True)
