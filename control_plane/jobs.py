@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from promotions.cleanup import Cleaner
 from promotions.clock import Job
+from promotions.outcome import Ending
+from promotions.queue import Queue
 from promotions.replicate import Replicator
 from topology.model import Cleanup, LocalNode, Replication, Topology
 
+LOG = logging.getLogger("towpath.control")
 
-def jobs_of(topology: Topology, replicator: Replicator, cleaner: Cleaner) -> list[Job]:
-    """Reconciles and scheduled replications, then the cleanups of the scopes whose primary is ours."""
-    return [*_replications(topology, replicator), *_cleanups(topology, cleaner)]
+
+QUEUE_SECONDS = 30.0
+
+
+def jobs_of(topology: Topology, queue: Queue, replicator: Replicator, cleaner: Cleaner) -> list[Job]:
+    """The queue of promotions; reconciles and scheduled replications; the cleanups of scopes whose primary is ours."""
+    going_on = Job("promotions", partial(_go_on, queue), every=timedelta(seconds=QUEUE_SECONDS))
+    return [going_on, *_replications(topology, replicator), *_cleanups(topology, cleaner)]
 
 
 def _replications(topology: Topology, replicator: Replicator) -> Iterator[Job]:
@@ -34,6 +45,19 @@ def _cleanups(topology: Topology, cleaner: Cleaner) -> Iterator[Job]:
             yield Job(f"cleanup {name}", work, every=rules.every, cron=rules.cron, timezone=rules.timezone)
 
 
+async def _go_on(queue: Queue) -> str:
+    """What waits or was left goes on by itself: a freeze ended, a node answers again, a process was killed."""
+    outcomes = await queue.work()
+    for each in outcomes:
+        if each.ending is not Ending.WAITING:
+            said = "; ".join(each.reasons) or each.code
+            LOG.info(
+                "promotion %s of %s over %s: %s (%s)", each.promotion, each.repository, each.edge, each.ending, said
+            )
+    counted = Counter(each.ending.value for each in outcomes)
+    return ", ".join(f"{count} {ending}" for ending, count in sorted(counted.items())) or "nothing waits"
+
+
 async def _reconcile(replicator: Replicator, edge: Replication) -> str:
     whole = partly = 0
     async for report in replicator.everything(edge):
@@ -44,4 +68,6 @@ async def _reconcile(replicator: Replicator, edge: Replication) -> str:
 
 async def _clean(cleaner: Cleaner, scope: str) -> str:
     cleaned = await cleaner.run(scope)
-    return cleaned.waits or f"{len(cleaned.removed)} tags removed of {len(cleaned.preview.decisions)}"
+    said = cleaned.waits or f"{len(cleaned.removed)} tags removed of {len(cleaned.preview.decisions)}"
+    LOG.info("cleanup of %s: %s", scope, "; ".join((said, *cleaned.preview.not_done)))
+    return said

@@ -131,6 +131,7 @@ class MemoryRegistry(MemoryExtension):
             self._state.check_tag_change(here, check_tag(tag), manifest.digest)
         if manifest.digest not in here.manifests:
             here.manifests[manifest.digest] = manifest
+            here.rev += 1
             self._state.publish(call, "manifest", repository, digest=manifest.digest)
         for tag in tags:
             self._state.set_tag(call, repository, tag, manifest.digest)
@@ -180,6 +181,7 @@ class MemoryRegistry(MemoryExtension):
         for tag in tags:
             self._state.set_tag(call, repository, tag, None)
         del here.manifests[found.digest]
+        here.rev += 1
         self._state.publish(call, "manifest-deleted", repository, old=digest)
 
     async def delete_blob(self, call: Call, repository: str, digest: Digest) -> None:

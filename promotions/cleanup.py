@@ -42,6 +42,7 @@ class Preview:
     decisions: tuple[Decision, ...]
     frees: int
     max_percent: float
+    not_done: tuple[str, ...] = ()  # what the scope declares, and no cleanup does yet: sentences
 
     @property
     def going(self) -> tuple[Decision, ...]:
@@ -85,7 +86,7 @@ class Cleaner:
             raise Refused(
                 "NOT_BUILT", f"scope {scope}: {error}", "use pushedWithin, newest or tags", failed=True
             ) from None
-        return Preview(scope, node, tuple(decisions), _frees(decisions, sizes), rules.max_percent)
+        return Preview(scope, node, tuple(decisions), _frees(decisions, sizes), rules.max_percent, not_done(rules))
 
     async def run(self, scope: str, *, confirm: bool = False, by: str = ACTOR) -> Cleaned:
         """Removes what ``preview`` shows, a repository at a time. Raises as ``preview``, and TagConflict when a tag
@@ -162,6 +163,13 @@ class Cleaner:
             if link.kind is Kind.CHILD:
                 inside.add(str(link.descriptor.digest))
         return needed, frozenset(inside)
+
+
+def not_done(rules: Cleanup) -> tuple[str, ...]:
+    """What these rules ask for, and is not built: never a silence."""
+    if rules.untagged_after is None:
+        return ()
+    return ("untaggedAfter is not built yet: content without a tag stays until the node collects it",)
 
 
 def _frees(decisions: list[Decision], sizes: _Sizes) -> int:

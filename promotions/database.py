@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from promotions.schema import METADATA
 
-HEAD = "0001"  # the newest revision; a test compares it with the history
+HEAD = "0002"  # the newest revision; a test compares it with the history
 BUSY_MILLISECONDS = 30_000
 
 

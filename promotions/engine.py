@@ -161,7 +161,7 @@ class Engine:
 
     async def _promote(self, pinned: plan.Plan, request: Request, who: Principal, call: Call, watch: Watch) -> Outcome:
         key = request_key(pinned.edge.id, request.repository, pinned.digest, pinned.tags, request.intent)
-        row = None
+        row = await self.store.live_of(key)  # one that is not settled yet goes on, also when its tags show already
         while row is None:
             done = await self.store.settled(key)
             if done is not None and await self._still_shows(pinned, done, call):

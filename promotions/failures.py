@@ -35,7 +35,11 @@ _TERMINAL: tuple[tuple[type[Exception], str, str], ...] = (
 
 def unwritable(run: Run, error: Exception) -> Arrival:
     """The ledger or the disk does not take what must be written down: nothing goes on without it."""
-    return _errored(run, "LEDGER" if isinstance(error, LedgerBroken) else "DISK", str(error))
+    if isinstance(error, LedgerBroken):
+        return _errored(
+            run, "LEDGER", str(error), "nothing is appended to a damaged ledger: restore it from a copy, then " + _AGAIN
+        )
+    return _errored(run, "DISK", str(error), "free space on the engine's disk, then " + _AGAIN)
 
 
 def failure(run: Run, error: Exception) -> Arrival:
@@ -49,8 +53,8 @@ def failure(run: Run, error: Exception) -> Arrival:
     return Arrival(State.FAILED, {"code": code, "reasons": [str(error)], "remedy": remedy})
 
 
-def _errored(run: Run, code: str, reason: str) -> Arrival:
-    changes = {"resume": run.row.state, "code": code, "reasons": [reason], "remedy": _AGAIN}
+def _errored(run: Run, code: str, reason: str, remedy: str = _AGAIN) -> Arrival:
+    changes = {"resume": run.row.state, "code": code, "reasons": [reason], "remedy": remedy}
     return Arrival(State.ERRORED, changes, stop=True)
 
 

@@ -14,6 +14,8 @@ from identity.grants import matches
 from oci_wire.errors import Gone, RegistryError
 from oci_wire.extension import Event
 from oci_wire.registry import Call
+from promotions.database import DatabaseUnusable
+from promotions.late import Attached
 from promotions.outcome import Refused
 from promotions.positions import Positions
 from promotions.replicate import ACTOR, ReplicationReport, Replicator
@@ -43,6 +45,9 @@ class Follower:
             except RegistryError as error:
                 LOG.warning("%s: %s does not answer: %s", self.edge.id, self.edge.source, error.message)
                 pause = self.again
+            except (DatabaseUnusable, OSError) as error:  # what follows the others must not end for it
+                LOG.error("%s: %s", self.edge.id, error)
+                pause = max(self.again, 30.0)
             except Refused as error:
                 LOG.error("%s: %s", self.edge.id, error.reason)
                 pause = max(self.again, 30.0)
@@ -58,7 +63,8 @@ class Follower:
             events = await self._events(after, 0.0 if self._failed else self.wait)
         except Gone:
             return await self._compare(positions)
-        reports = [await self._apply(each) for each in self._touched(events)]
+        attached = _attached(events)
+        reports = [await self._apply(each, attached.get(each)) for each in self._touched(events)]
         if events:
             await positions.move(self.edge.id, self.edge.source, events[-1].position)
         return reports
@@ -69,7 +75,7 @@ class Follower:
 
     def _touched(self, events: list[Event]) -> list[str]:
         """Repositories to look at, each once, in the order of their first event; then those that failed before."""
-        names = [each.repository for each in events if each.kind == "tag"]
+        names = [each.repository for each in events if each.kind in ("tag", "manifest")]
         names = [each for each in dict.fromkeys(names) if matches(each, self.edge.repositories)]
         return names + sorted(self._failed - set(names))
 
@@ -95,10 +101,18 @@ class Follower:
                 return position
             position = events[-1].position
 
-    async def _apply(self, repository: str) -> ReplicationReport:
-        report = await self.replicator.repository(self.edge, repository)
+    async def _apply(self, repository: str, attached: Attached | None) -> ReplicationReport:
+        report = await self.replicator.repository(self.edge, repository, attached=attached)
         self._remember(report)
+        self._against_promise(report)
         return report
+
+    def _against_promise(self, report: ReplicationReport) -> None:
+        promised = self.edge.lag.total_seconds() if self.edge.lag else None
+        for target in report.targets:
+            if promised is not None and target.lag is not None and target.lag > promised:
+                told = f"{target.lag:.0f} s after the push, {promised:.0f} s are promised"
+                LOG.warning("%s: %s came to %s %s", self.edge.id, report.repository, target.node, told)
 
     def _remember(self, report: ReplicationReport) -> None:
         if report.whole:
@@ -108,6 +122,19 @@ class Follower:
         for target in report.targets:
             if target.problem:
                 LOG.warning("%s: %s: %s", self.edge.id, report.repository, target.problem)
+
+
+def _attached(events: list[Event]) -> dict[str, Attached]:
+    """What these events say of each repository."""
+    found: dict[str, list[Event]] = {}
+    for each in events:
+        found.setdefault(each.repository, []).append(each)
+    return {name: _of_one(some) for name, some in found.items()}
+
+
+def _of_one(events: list[Event]) -> Attached:
+    manifests = frozenset(each.digest for each in events if each.kind == "manifest" and each.digest is not None)
+    return Attached(events[0].rev, events[-1].rev, manifests)
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from typing import IO, Any
 import rfc8785
 
 GENESIS = "0" * 64
+_LINK = re.compile(
+    rb'"hash":"(?P<hash>[0-9a-f]{64})","key":"[^"]*","kind":"[^"]*","prev":"(?P<prev>[0-9a-f]{64})","seq":(?P<seq>[0-9]{1,15})\}\n\Z'
+)
 
 
 class LedgerBroken(Exception):
@@ -111,13 +115,17 @@ class Ledger:
             return self._write(file, last, kind, key, body)
 
     def records(self) -> Iterator[Record]:
-        """Oldest first; ends silently before a torn last line. Raises LedgerBroken at a damaged record."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield Record.parse(line)
+        """Oldest first; ends silently before a torn last line. Raises LedgerBroken at a damaged record, where records
+        do not follow each other, and at an end before the one that the head file knows."""
+        known, chain = self._head(), _Links(self.path.name)  # the head first: records may come meanwhile
+        for line in self._lines():
+            if line.endswith(b"\n"):
+                chain.follow(line)
+                yield Record.parse(line)
+        if known and known[0] > chain.seq:
+            raise LedgerBroken(
+                f"{self.path.name}: the head file knows record {known[0]}, the ledger ends at {chain.seq}"
+            )
 
     def verify(self, checkpoint: tuple[int, str] | None = None) -> Proof:
         """Reads all of it. ``checkpoint`` (seq, hash) is one that was kept elsewhere. Never raises for damage."""
@@ -171,10 +179,11 @@ class Ledger:
     def _scan(self, file: IO[bytes], key: str) -> tuple[Record | None, bytes]:
         """The record of this key, if any, and the last whole line. Damage shows at the lines it must trust."""
         file.seek(0)
-        last, wanted = b"", b'"key":' + rfc8785.dumps(key)
+        last, wanted, chain = b"", b'"key":' + rfc8785.dumps(key), _Links(self.path.name)
         for line in file:
             if line.endswith(b"\n"):
                 last = line
+                chain.follow(line)
                 if wanted in line and (record := Record.parse(line)).key == key:
                     return record, line
         return None, last
@@ -184,6 +193,8 @@ class Ledger:
         previous = Record.parse(last) if last else None
         seq, head = (previous.seq, previous.hash) if previous else (0, GENESIS)
         known = self._head()
+        if known is None and self.head_path.exists():
+            raise LedgerBroken(f"{self.path.name}: the head file beside it cannot be read, so a cut would not show")
         if known and (known[0] > seq or (known[0] == seq and known[1] != head)):
             raise LedgerBroken(f"{self.path.name}: the head file knows record {known[0]}, the ledger ends at {seq}")
         torn = self._torn(file)
@@ -220,6 +231,23 @@ class Ledger:
             os.fsync(file.fileno())
         new.replace(self.head_path)
         _sync_folder(self.path.parent)
+
+
+class _Links:
+    """Whether records follow each other, by what the lines say; ``verify`` also hashes them again."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.seq, self._head = name, 0, GENESIS.encode()
+
+    def follow(self, line: bytes) -> None:
+        """Raises LedgerBroken."""
+        found = _LINK.search(line)
+        if found is None or (found["prev"], int(found["seq"])) != (self._head, self.seq + 1):
+            comes = f"record {found['seq'].decode()}" if found else "a line that is no record"
+            raise LedgerBroken(
+                f"{self.name}: after record {self.seq} comes {comes}, which does not follow it: edited, reordered or removed"
+            )
+        self.seq, self._head = self.seq + 1, found["hash"]
 
 
 class _Chain:

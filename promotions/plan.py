@@ -119,7 +119,7 @@ async def make(
     try:
         tags = await target_tags(edge.tags, Image(source, call, manifest, tag, now))
     except TagsUnclear as error:
-        remedy = f"set the label when building the image, or change the tags of edge {edge.id}"
+        remedy = error.remedy or f"set the label when building the image, or change the tags of edge {edge.id}"
         raise Refused("TAGS_UNCLEAR", str(error), remedy, failed=True) from None
     return Plan(edge, source, target, manifest, tags)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from promotions.schema import OUTBOX, POSITIONS, REPLICATED
@@ -54,6 +54,17 @@ class Positions:
         query = query.on_conflict_do_update(index_elements=keys, set_=changed)
         await self.store.write(lambda tx: tx.execute(query))
 
+    async def referrers_rev(self, replication: str, target: str, repository: str) -> int | None:
+        """The source's rev up to which referrers were compared; None: never."""
+        query = select(REPLICATED.c.referrers_rev).where(*_of(REPLICATED, replication, target, repository))
+        return await self.store.read(lambda tx: tx.execute(query).scalar())
+
+    async def referrers_compared(self, replication: str, target: str, repository: str, rev: int, at: float) -> None:
+        names = {"replication": replication, "target": target, "repository": repository}
+        query = insert(REPLICATED).values(**names, at=at, referrers_rev=rev)
+        query = query.on_conflict_do_update(index_elements=list(names), set_={"referrers_rev": rev})
+        await self.store.write(lambda tx: tx.execute(query))
+
     async def standing(self, replication: str) -> list[Replicated]:
         """How every target stood when it was last looked at."""
         query = select(REPLICATED).where(REPLICATED.c.replication == replication)
@@ -67,9 +78,13 @@ class Positions:
         await self.store.write(lambda tx: tx.execute(query))
 
     async def unledgered(self, replication: str, target: str, repository: str) -> list[Unledgered]:
-        columns = (OUTBOX.c.replication == replication, OUTBOX.c.target == target, OUTBOX.c.repository == repository)
-        rows = await self.store.read(lambda tx: tx.execute(select(OUTBOX).where(*columns)).all())
+        query = select(OUTBOX).where(*_of(OUTBOX, replication, target, repository))
+        rows = await self.store.read(lambda tx: tx.execute(query).all())
         return [Unledgered(each.txid, each.body) for each in rows]
 
     async def ledgered(self, txid: str) -> None:
         await self.store.write(lambda tx: tx.execute(delete(OUTBOX).where(OUTBOX.c.txid == txid)))
+
+
+def _of(table: Table, replication: str, target: str, repository: str) -> tuple[ColumnElement[bool], ...]:
+    return (table.c.replication == replication, table.c.target == target, table.c.repository == repository)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from oci_wire.errors import RegistryError
 from oci_wire.extension import TagChange, TagState
 from oci_wire.registry import Call
 from promotions.check import Check, TargetIncomplete
-from promotions.commit import Committer, TagConflict, in_transactions
-from promotions.ledger import Ledger
+from promotions.commit import Committer, NotShown, TagConflict, in_transactions
+from promotions.former import FormerNames
+from promotions.hold import Holding
+from promotions.late import Attached, Late, source_rev
+from promotions.ledger import Ledger, LedgerBroken
 from promotions.outcome import Refused
 from promotions.pace import Pace
 from promotions.place import Place
@@ -33,14 +36,24 @@ from promotions.progress import Watch, unwatched
 from promotions.retry import RetryPolicy
 from promotions.store import Store
 from promotions.tag_sets import Difference, TagSet, read_tags
-from promotions.transfer import SourceIncomplete, Transfer, read_closure
+from promotions.tags import TagsUnclear
+from promotions.transfer import Closure, SourceIncomplete, Transfer, read_closure
 from topology.model import ExternalNode, LocalNode, Replication, Topology
 
 ACTOR = "towpath-engine"
 MANY = 10  # deletions in one repository that nobody is asked about, whatever their share
 MOST_PERCENT = 50.0  # of a target's tags: more deletions than that at once wait for a person
 TRASH_SECONDS = 30 * 24 * 3600.0
-_PROBLEMS = (RegistryError, TagConflict, SourceIncomplete, TargetIncomplete)
+_PROBLEMS = (
+    RegistryError,
+    TagConflict,
+    NotShown,
+    TagsUnclear,
+    SourceIncomplete,
+    TargetIncomplete,
+    LedgerBroken,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +97,26 @@ class Replicator:
     watch: Watch = unwatched
     confirm: bool = False
 
-    async def repository(self, edge: Replication, repository: str) -> ReplicationReport:
+    async def repository(
+        self, edge: Replication, repository: str, *, attached: Attached | None = None
+    ) -> ReplicationReport:
         """Brings one repository of an edge to all its targets. What goes wrong at one does not stop the others.
 
+        ``attached``: the manifests that events named; None: not known, so referrers are compared when the source's rev
+        has grown.
         Raises Refused (NOT_BUILT, REPOSITORY_NOT_ON_EDGE) and, when the source cannot be read, RegistryError."""
         check_built(edge)
         if not matches(repository, edge.repositories):
             raise Refused("REPOSITORY_NOT_ON_EDGE", f"{edge.id} does not replicate {repository}")
         call = Call(ACTOR)
         source, pace = self.registries.place(edge.source, repository), Pace(edge.bandwidth)
+        rev = await self.retry(
+            lambda: source_rev(source, call)
+        )  # before the tags: what comes meanwhile is looked at again
         tags = await self.retry(lambda: read_tags(source, call))
         wanted = {tag: each for tag, each in (tags or {}).items() if matches(tag, edge.tags.globs)}
         work = (
-            self._target(edge, source, None if tags is None else wanted, each, _Way(call, pace))
+            self._target(edge, source, None if tags is None else wanted, each, _Way(call, pace, rev, attached))
             for each in edge.targets
         )
         return ReplicationReport(edge.id, repository, tuple(await asyncio.gather(*work)))
@@ -132,10 +152,12 @@ class Replicator:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """On whose behalf, and how fast: all targets share the cap of their edge."""
+    """On whose behalf, and how fast: all targets share the cap of their edge. What is known of late evidence."""
 
     call: Call
     pace: Pace
+    rev: int | None
+    attached: Attached | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,23 +187,65 @@ class _One:
         await self._make_up()
         there = await self.all.retry(lambda: read_tags(self.target, self.call)) or {}
         difference = Difference.between(wanted or {}, there)
-        sent = await self._copy({each.digest for each in difference.moved})
-        newest = max((each.pushed for each in difference.moved), default=0.0)
-        for changes in in_transactions(_moves(difference.moved, there)):  # together, as they were set
-            await self._commit(changes, newest or None)
-        deleted, problem = await self._delete(difference.gone, there, absent=wanted is None)
-        lag = max((self.all.now() - each.pushed for each in difference.moved if each.pushed), default=None)
-        return TargetReport(self.target.node, tuple(each.tag for each in difference.moved), deleted, sent, lag, problem)
+        async with self._holding() as hold:
+            sent, broken = await self._copy({each.digest for each in difference.moved}, hold)
+            moved = tuple(each for each in difference.moved if each.digest not in broken)
+            newest = max((each.pushed for each in moved), default=0.0)
+            for changes in in_transactions(await self._moves(moved, there)):  # together, as they were set
+                await self._commit(changes, newest or None)
+            sent += await self._late({each.digest for each in (wanted or {}).values()} - set(broken), hold)
+        gone = tuple(each for each in difference.gone if not self.former.names(each.tag, each.digest))
+        deleted, problem = await self._delete(gone, there, absent=wanted is None)
+        lag = max((self.all.now() - each.pushed for each in moved if each.pushed), default=None)
+        problem = "; ".join(filter(None, (*broken.values(), problem)))
+        return TargetReport(self.target.node, tuple(each.tag for each in moved), deleted, sent, lag, problem)
 
-    async def _copy(self, digests: Iterable[str]) -> int:
-        """Closures, read back before any tag shows them. Bytes sent."""
-        sent = 0
+    @property
+    def former(self) -> FormerNames:
+        return FormerNames.of(self.all.topology, self.target.scope)
+
+    async def _moves(self, states: tuple[TagState, ...], there: TagSet) -> tuple[TagChange, ...]:
+        """Former digests keep a name first, where the scope says so."""
+        moves = _moves(states, there)
+        return (*await self.former.changes(self.target, self.call, moves, self.all.now()), *moves)
+
+    def _holding(self) -> Holding:
+        reason = f"replication {self.edge.id}"
+        return Holding(self.target, self.all.retry, self.call, f"rp:{self.edge.id}", reason, self.all.now)
+
+    async def _copy(self, digests: Iterable[str], hold: Holding) -> tuple[int, dict[str, str]]:
+        """Closures, read back before any tag shows them. Bytes sent, and why which digests could not be brought: one
+        image that is broken at the source keeps no other back."""
+        sent, broken = 0, dict[str, str]()
         for digest in sorted(digests):
-            closure = await read_closure(self.source, self.call, Digest.parse(digest))
-            transfer = Transfer(self.source, self.target, self.all.retry, self.call, self.all.watch, pace=self.way.pace)
-            await transfer.copy(closure)
-            await Check(self.target, self.all.retry, self.call, self.all.watch).whole(closure)
-            sent += transfer.sent
+            try:
+                sent += await self._bring(await read_closure(self.source, self.call, Digest.parse(digest)), hold)
+            except (SourceIncomplete, TargetIncomplete) as error:
+                broken[digest] = f"{self.target.node}: {error}"
+        return sent, broken
+
+    async def _bring(self, closure: Closure, hold: Holding) -> int:
+        await hold.add(str(each.descriptor.digest) for each in closure.links)
+        transfer = Transfer(self.source, self.target, self.all.retry, self.call, self.all.watch, pace=self.way.pace)
+        await transfer.copy(closure)
+        await Check(self.target, self.all.retry, self.call, self.all.watch).whole(closure)
+        return transfer.sent
+
+    async def _late(self, images: set[str], hold: Holding) -> int:
+        """Evidence that was attached after its image had come. Bytes sent."""
+        if self.way.rev is None:  # a registry that counts no revs: each look would cost a request an image
+            return 0
+        place = (self.edge.id, self.target.node, self.source.name)
+        compared = await self.positions.referrers_rev(*place)
+        told = self.way.attached if self.way.attached and self.way.attached.follows(compared) else None
+        rev = told.last if told else self.way.rev
+        if compared is not None and compared >= rev:
+            return 0
+        late, sent = Late(self.source, self.target, self.call), 0
+        for subject in sorted(await (late.named(told.manifests) if told else late.about(images)), key=str):
+            closure = await read_closure(self.source, self.call, subject)
+            sent += await self._bring(replace(closure, needed=()), hold)
+        await self.positions.referrers_compared(*place, rev, self.all.now())
         return sent
 
     async def _commit(self, changes: tuple[TagChange, ...], origin_time: float | None) -> None:

@@ -63,6 +63,7 @@ REPLICATED = Table(  # what a target has of a repository, and how far behind it 
     Column("at", Float, nullable=False),
     Column("lag", Float),  # seconds from the push at the source to a whole closure here; NULL: nothing moved
     Column("problem", Text),
+    Column("referrers_rev", Integer),  # of the source: up to there its referrers were compared; NULL: never
 )
 
 OUTBOX = Table(  # replication: tag changes sent, and not in the ledger yet

@@ -144,6 +144,10 @@ class Store:
     async def get(self, promotion: str) -> PromotionRow | None:
         return await self._first(PROMOTIONS.c.id == promotion)
 
+    async def live_of(self, key: str) -> PromotionRow | None:
+        """The promotion of this request that has not ended."""
+        return await self._first(PROMOTIONS.c.live_key == key)
+
     async def settled(self, key: str) -> PromotionRow | None:
         """The newest settled promotion of this request."""
         return await self._first(_settled(key))

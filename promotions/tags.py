@@ -20,6 +20,10 @@ MAX_CONFIG = 8 * 1024 * 1024  # bytes of an image config
 class TagsUnclear(Exception):
     """A template cannot be filled for this image; the message says which and why."""
 
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -55,7 +59,8 @@ def _checked(filled: str, template: str) -> str:
 async def _value(name: str, template: str, image: Image) -> str:
     if name == "tag":
         if not image.tag:
-            raise TagsUnclear(f"the tag template {template!r} needs the source's tag: ask with REPO:TAG, not by digest")
+            reason = f"the tag template {template!r} needs the source's tag, and a digest alone was given"
+            raise TagsUnclear(reason, f"ask for {image.place.name}:TAG@{image.manifest.digest}")
         return image.tag
     if name == "digest12":
         return image.manifest.digest.short

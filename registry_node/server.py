@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
@@ -99,7 +100,8 @@ async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
             lifespan="off",
             log_config=None,
             access_log=False,
-            server_header=False,
+            server_header=False,  # uvicorn's own name; ours stands in every answer, also in those that uvicorn makes
+            headers=[("Server", f"towpath/{version('towpath')}")],
             backlog=_BACKLOG,
             timeout_graceful_shutdown=1,  # seconds for what the drain did not wait for
         )

@@ -28,9 +28,11 @@ def lint(
     from topology.findings import errors
     from topology.load import load
     from topology.report import as_records, as_sarif, as_text
+    from towpath.not_acted_on import not_acted_on
 
     out, paths = options.open(), files or (_file(where),)
-    findings = tuple(finding for path in paths for finding in load(path).findings)
+    loaded = [load(path) for path in paths]
+    findings = tuple(finding for each in loaded for finding in each.findings)
     if sarif:
         print(as_sarif(findings, version("towpath")))
     elif options.output == "json":
@@ -38,6 +40,9 @@ def lint(
             out.emit(record, "")
     elif findings:
         print(as_text(findings))
+    for path, each in zip(paths, loaded, strict=True):
+        if each.topology is not None and (unused := not_acted_on(each.topology)):
+            out.talk(f"note: {path}: declared, not acted on yet: {', '.join(unused)}")
     wrong = len(errors(findings))
     out.talk(_summary(paths, wrong, len(findings) - wrong))
     return Exit.USAGE if wrong or (strict and findings) else Exit.DONE

@@ -51,6 +51,7 @@ async def promote(
 
 async def why(
     image: Annotated[str, Parameter(help="SCOPE/REPOSITORY:TAG")],
+    /,
     *,
     who: Who = ANYBODY,
     where: Where = HERE,
@@ -108,7 +109,7 @@ class Refusal(Problem):
             f"{title}: {reasons[0]}",
             where=f"{outcome.source or '?'}/{request.image} -> {outcome.target or '?'}{edge}",
             why="\n".join(reasons[1:]),
-            next=outcome.remedy,
+            next=_remedy(outcome, request),
             exit=EXITS[outcome.ending],
         )
         self.outcome = outcome
@@ -117,6 +118,14 @@ class Refusal(Problem):
         body = super().as_json()
         body["error"]["promotion"] = _record(self.outcome)
         return body
+
+
+def _remedy(outcome: Outcome, request: Request) -> str:
+    """The engine's, but for a scope that was written where the edge says it already."""
+    doubled = f"{outcome.source}/"
+    if outcome.code == "SOURCE_UNKNOWN" and request.repository.startswith(doubled):
+        return f"leave the scope out: towpath promote {outcome.edge} {request.image.removeprefix(doubled)}"
+    return outcome.remedy
 
 
 def _record(outcome: Outcome) -> dict[str, Any]:
@@ -155,8 +164,14 @@ def _lines(outcome: Outcome) -> list[str]:
     lines += [f"because   {each}" for each in outcome.reasons]
     lines += [f"next      {outcome.remedy}"] if outcome.remedy else []
     image = f"{outcome.target}/{outcome.repository}:{','.join(outcome.tags)}@{outcome.digest}"
-    title = _TITLES.get(outcome.ending, "NOT PROMOTED")
+    title = _TITLES.get(Ending.NOTHING_TO_DO if shows_already(outcome) else outcome.ending, "NOT PROMOTED")
     return [*lines, f"{title}  {image}  {outcome.promotion}".rstrip() if outcome.digest else title]
+
+
+def shows_already(outcome: Outcome) -> bool:
+    """A dry run that would change no tag."""
+    shown = outcome.would_change.values()
+    return outcome.ending is Ending.PLANNED and bool(shown) and all(each == outcome.digest for each in shown)
 
 
 def _why(reasons: tuple[str, ...]) -> str:

@@ -21,9 +21,9 @@ from towpath.exits import Exit
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.progress import watching
-from towpath.references import Located, Places
+from towpath.references import LAYOUT, Located, Places
 from towpath.sizes import binary
-from towpath.workspace import HERE, Where
+from towpath.workspace import HERE, Where, Workspace
 
 Image = Annotated[str, Parameter(help="SCOPE/REPO:TAG, NODE/REPO:TAG, HOST:PORT/REPO:TAG or oci:FOLDER:TAG.")]
 
@@ -31,6 +31,7 @@ Image = Annotated[str, Parameter(help="SCOPE/REPO:TAG, NODE/REPO:TAG, HOST:PORT/
 async def copy(
     source: Image,
     target: Image,
+    /,
     *,
     who: Who = ANYBODY,
     where: Where = HERE,
@@ -65,6 +66,13 @@ def _target_tags(here: Located, there: Located) -> list[str]:
 
 
 async def _manifest(image: Located) -> Manifest:
+    if not image.reference and not str(image.place).startswith(LAYOUT):  # a layout may hold one image without a name
+        raise Problem(
+            "reference-unreadable",
+            f"{image} names neither tag nor digest",
+            next=f"write {image}:TAG; towpath ls {image} lists the tags",
+            exit=Exit.USAGE,
+        )
     return await image.place.registry.get_manifest(Call(), image.place.repository, image.reference)
 
 
@@ -90,6 +98,7 @@ def _say_copied(out: Output, source: str, there: Located, moved: Transfer, tags:
 
 async def ls(
     place: Annotated[str, Parameter(help="A scope or node (lists repositories), or SCOPE/REPOSITORY (lists tags).")],
+    /,
     *,
     who: Who = ANYBODY,
     where: Where = HERE,
@@ -99,6 +108,7 @@ async def ls(
     out = options.open()
     async with Places(where.open_if_any(), who.credentials()) as places:
         if "/" not in place and places.workspace is not None:
+            _check_declared(place, places.workspace)
             registry = (await places.locate(f"{place}/any")).place.registry
             async for name in _pages(lambda after: registry.repositories(Call(), after=after)):
                 out.emit({"repository": name}, f"{place}/{name}")
@@ -111,6 +121,14 @@ async def ls(
     return Exit.DONE
 
 
+def _check_declared(name: str, workspace: Workspace) -> None:
+    """Raises Problem (exit 2): said about the name as it was typed."""
+    known = [*workspace.topology.scopes, *workspace.topology.nodes]
+    if name not in known:
+        what = f"{name!r} is no scope or node of {workspace.file}"
+        raise Problem("unknown-name", what, next=f"known: {', '.join(known)}", exit=Exit.USAGE)
+
+
 async def _pages(read: Callable[[str], Awaitable[Page[str]]]) -> AsyncIterator[str]:
     after: str | None = ""
     while after is not None:
@@ -120,7 +138,7 @@ async def _pages(read: Callable[[str], Awaitable[Page[str]]]) -> AsyncIterator[s
         after = page.next
 
 
-async def inspect(image: Image, *, who: Who = ANYBODY, where: Where = HERE, options: Options = PLAIN) -> Exit:
+async def inspect(image: Image, /, *, who: Who = ANYBODY, where: Where = HERE, options: Options = PLAIN) -> Exit:
     """Digest, size, platforms, layers and what refers to an image."""
     out = options.open()
     async with Places(where.open_if_any(), who.credentials()) as places:

@@ -8,6 +8,7 @@ towpath/problems.py.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -52,7 +53,8 @@ VERBS: dict[str, Verb] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point of the console script."""
+    """Entry point of the console script. SIGTERM ends a verb as Ctrl-C does: nothing half started stays behind."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(int(run(sys.argv[1:] if arguments is None else list(arguments))))
 
 
@@ -110,6 +112,8 @@ def _unknown(name: str) -> NoReturn:
 
     from towpath.problem import Problem
 
+    if name.startswith("-"):
+        raise Problem("unknown-verb", f"{name} stands before the verb", next="options come after it", exit=Exit.USAGE)
     close = get_close_matches(name, VERBS, n=1)
     hint = f"did you mean `towpath {close[0]}`?" if close else "towpath --help lists the verbs"
     raise Problem("unknown-verb", f"there is no verb {name!r}", next=hint, exit=Exit.USAGE)

@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from oci_wire.registry import Call
 from promotions.cleanup import Preview
 from promotions.replicate import ReplicationReport
 from promotions.retention import Decision
+from topology.model import Replication
 from towpath.engine import Parts, opened
 from towpath.exits import Exit
+from towpath.image_names import scope_of
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.progress import watching
@@ -24,6 +27,7 @@ Confirm = Annotated[bool, Parameter(negative="", help="Yes to removing more than
 async def replicate(
     replication: Annotated[str, Parameter(help="The replication's id in the topology.")],
     repository: Annotated[str, Parameter(help="Only this repository.")] = "",
+    /,
     *,
     confirm: Confirm = False,
     where: Where = HERE,
@@ -41,12 +45,19 @@ async def replicate(
     with watching(out) as watch:
         async with opened(workspace, watch=watch, confirm=confirm) as parts:
             if repository:
+                await _check_there(parts, edge, repository)
                 reports.append(await parts.replicator.repository(edge, repository))
             else:
                 reports += [report async for report in parts.replicator.everything(edge)]
     for report in reports:
         _say(out, report)
     return _exit_of(reports)
+
+
+async def _check_there(parts: Parts, edge: Replication, repository: str) -> None:
+    """Raises NameUnknown: a name misspelt must not read as a replication that succeeded."""
+    source = parts.replicator.registries.place(edge.source, repository)
+    await source.registry.tags(Call(), source.repository, limit=1)
 
 
 def _say(out: Output, report: ReplicationReport) -> None:
@@ -77,6 +88,7 @@ def _exit_of(reports: list[ReplicationReport]) -> Exit:
 
 async def cleanup(
     scope: Annotated[str, Parameter(help="The scope to clean up.")],
+    /,
     *,
     dry_run: Annotated[bool, Parameter(negative="", help="Say what would go, and why; remove nothing.")] = False,
     confirm: Confirm = False,
@@ -84,11 +96,13 @@ async def cleanup(
     options: Options = PLAIN,
 ) -> Exit:
     """Apply a scope's cleanup rules now. Exit 5 when so much would go that a person must confirm it."""
-    out = options.open()
-    async with opened(where.open()) as parts:
+    out, workspace = options.open(), where.open()
+    scope_of(workspace, scope)
+    async with opened(workspace) as parts:
         if dry_run:
             preview = await parts.cleaner.preview(scope)
             _show(out, preview, preview.going)
+            _say_what_was_not_done(out, preview)
             out.talk(
                 f"would remove {len(preview.going)} of {len(preview.decisions)} tags, frees {binary(preview.frees)}"
             )
@@ -102,8 +116,14 @@ async def _clean(out: Output, parts: Parts, scope: str, confirm: bool) -> Exit:
         next_step = f"look: towpath cleanup {scope} --dry-run; then: towpath cleanup {scope} --confirm"
         raise Problem("needs-confirm", cleaned.waits, next=next_step, exit=Exit.WAITING)
     _show(out, cleaned.preview, cleaned.removed)
+    _say_what_was_not_done(out, cleaned.preview)
     out.talk(f"removed {len(cleaned.removed)} of {len(cleaned.preview.decisions)} tags")
     return Exit.DONE
+
+
+def _say_what_was_not_done(out: Output, preview: Preview) -> None:
+    for each in preview.not_done:
+        out.emit({"scope": preview.scope, "not_done": each}, f"! {preview.scope}: {each}")
 
 
 def _show(out: Output, preview: Preview, decisions: tuple[Decision, ...]) -> None:

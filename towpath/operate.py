@@ -93,9 +93,13 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
 
 
 def _say_what_is_left_out(workspace: Workspace, out: Output) -> None:
+    from towpath.not_acted_on import not_acted_on
+
     kinds = {name: node.kind for name, node in workspace.topology.nodes.items() if node.kind in ("mirror", "virtual")}
     for name, kind in kinds.items():
         out.talk(f"left out: {name} ({kind} nodes do not run yet)")
+    if unused := not_acted_on(workspace.topology):
+        out.talk(f"declared, not acted on yet: {', '.join(unused)}")
 
 
 async def down(

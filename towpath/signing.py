@@ -22,6 +22,7 @@ from towpath.workspace import HERE, Where
 
 async def sign(
     image: Annotated[str, Parameter(help="SCOPE/REPO:TAG, NODE/REPO:TAG or HOST:PORT/REPO:TAG.")],
+    /,
     *,
     key: Annotated[Path, Parameter(help="The private key (cosign's, or PKCS 8); its password is $COSIGN_PASSWORD.")],
     layout: Annotated[Layout, Parameter(help="Where the signature goes: tag, referrer or bundle.")] = Layout.TAG,

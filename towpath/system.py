@@ -44,8 +44,10 @@ async def control(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
     from control_plane.controller import Controller
     from control_plane.jobs import jobs_of
     from promotions.clock import Clock
+    from promotions.queue import Queue
     from towpath import controller
     from towpath.engine import opened
+    from towpath.not_acted_on import not_acted_on
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "alembic"):
@@ -54,7 +56,9 @@ async def control(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with opened(workspace) as parts:
-        clock = Clock(parts.store, jobs_of(workspace.topology, parts.replicator, parts.cleaner))
+        clock = Clock(parts.store, jobs_of(workspace.topology, Queue(parts.engine), parts.replicator, parts.cleaner))
+        for each in not_acted_on(workspace.topology):
+            logging.getLogger("towpath.control").warning("declared, not acted on yet: %s", each)
         ready = partial(controller.mark_ready, workspace)
         await Controller(workspace.topology, parts.replicator, clock, ready).run(stop)
     return Exit.DONE

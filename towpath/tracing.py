@@ -20,6 +20,7 @@ from towpath.workspace import HERE, Where, Workspace
 
 async def trace(
     image: Annotated[str, Parameter(help="SCOPE/REPOSITORY:TAG or SCOPE/REPOSITORY@sha256:...")],
+    /,
     *,
     where: Where = HERE,
     options: Options = PLAIN,

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from oci_wire.descriptor import Descriptor
-from oci_wire.digest import Digest
+from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, NameUnknown, SizeInvalid
 from oci_wire.manifest import Manifest
 from oci_wire.registry import Call
@@ -31,6 +31,7 @@ COSIGN_SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 MAX_EVIDENCE = 1024 * 1024  # bytes of one payload; real ones have a few hundred to a few thousand
 MAX_REFERRERS = 1000
+MAX_SIGNATURES = 1000  # of one image, all layouts together; each costs a request
 _UNREADABLE = (BlobUnknown, ManifestUnknown, ManifestInvalid, NameUnknown, DigestInvalid, SizeInvalid)
 _CLAIM_NAMES = ("docker-manifest-digest", "Docker-manifest-digest")  # both are in use
 
@@ -55,11 +56,18 @@ class Unreadable:
 
 async def signatures(place: Place, call: Call, digest: Digest) -> AsyncIterator[Claim | Unreadable]:
     """Everything that claims to be a signature on this digest. Bundles of other predicates are left out."""
+    read = 0
     async for manifest in _manifests(place, call, digest):
         if isinstance(manifest, Unreadable):
             yield manifest
             continue
         for layer in manifest.blobs:
+            if layer.media_type not in (SIMPLE_SIGNING, BUNDLE):  # configs and what is no signature
+                continue
+            read += 1
+            if read > MAX_SIGNATURES:
+                yield Unreadable(str(digest), f"more than {MAX_SIGNATURES} signatures; the rest was not looked at")
+                return
             try:
                 for claim in await _claims(place, call, manifest, layer):
                     yield claim
@@ -108,9 +116,7 @@ async def _referrer(place: Place, call: Call, digest: Digest, found: Descriptor)
 async def _claims(place: Place, call: Call, manifest: Manifest, layer: Descriptor) -> list[Claim]:
     if layer.media_type == SIMPLE_SIGNING:
         return [_simple(manifest, layer, await _content(place, call, layer))]
-    if layer.media_type == BUNDLE:
-        return _from_bundle(manifest, await _content(place, call, layer))
-    return []  # configs and what is no signature
+    return _from_bundle(manifest, await _content(place, call, layer))
 
 
 def _simple(manifest: Manifest, layer: Descriptor, payload: bytes) -> Claim:
@@ -122,7 +128,7 @@ def _simple(manifest: Manifest, layer: Descriptor, payload: bytes) -> Claim:
         raise EvidenceMalformed("the payload is no simple signing document") from None
     if not signature or not isinstance(subject, str):
         raise EvidenceMalformed("the layer carries no signature")
-    return Claim(subject, payload, signature, manifest.digest)
+    return Claim(_digest(subject), payload, signature, manifest.digest)
 
 
 def _from_bundle(manifest: Manifest, content: bytes) -> list[Claim]:
@@ -132,7 +138,16 @@ def _from_bundle(manifest: Manifest, content: bytes) -> list[Claim]:
         return []  # an attestation: another gate's business
     if len(statement.subjects) != 1:
         raise EvidenceMalformed("a signature is about one image, this statement names several")
-    return [Claim(statement.subjects[0], envelope.signed, each, manifest.digest) for each in envelope.signatures]
+    return [
+        Claim(_digest(statement.subjects[0]), envelope.signed, each, manifest.digest) for each in envelope.signatures
+    ]
+
+
+def _digest(text: str) -> str:
+    """The text itself: somebody else wrote it, and it is shown to people."""
+    if not looks_like_digest(text):
+        raise EvidenceMalformed("what is signed names no image by its digest")
+    return text
 
 
 async def _content(place: Place, call: Call, layer: Descriptor) -> bytes:

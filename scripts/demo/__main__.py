@@ -4,9 +4,11 @@ PORT_SHIFT=1000 moves the ports, where the declared ones are taken."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from shell import StoryBroken, say
 from story import NAME, Story, invitation
@@ -14,7 +16,16 @@ from story import NAME, Story, invitation
 TOP = Path(__file__).resolve().parent.parent.parent
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C and SIGTERM end the story once; what stops its processes is not interrupted again."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     folder = Path(os.environ.get("DEMO_FOLDER") or TOP / ".demo")
     shift = int(os.environ.get("PORT_SHIFT") or 0)
     story = Story(TOP, folder, os.environ.get("IMAGE", ""), shift)
@@ -27,7 +38,7 @@ def main() -> int:
             story.start_again()
             invitation(story)
     except (StoryBroken, KeyboardInterrupt) as error:
-        say(f"\ndemo: FAILED  {error or 'interrupted'}")
+        say(f"\ndemo: FAILED  {str(error) or 'interrupted'}")
         say(f"  logs: {story.work}/.towpath/nodes/*/node.log and control.log")
         story.stop()
         return 130 if isinstance(error, KeyboardInterrupt) else 1

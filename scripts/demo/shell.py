@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import traceback
@@ -42,45 +43,56 @@ class Shell:
         say(f"{BOLD}$ {shown}towpath {shlex.join(words)}{OFF}")
         extra = {"TOWPATH_TOKEN": secret.read_text().strip()} if secret else {}
         ended = self._run(words, extra)
-        said = ended.stdout + ended.stderr
-        for line in said.rstrip().splitlines():
+        for line in ended.said.rstrip().splitlines():
             say(f"  {line}")
         if expect:
             say(f"  {DIM}(exit {ended.returncode}){OFF}")
         if ended.returncode != expect:
             raise StoryBroken(f"towpath {words[0]} ended with {ended.returncode}, not {expect}")
-        return said
+        return ended.said
 
     def quietly(self, *words: str) -> None:
         """Runs a command that is no part of the story; how it ends does not matter."""
         self._run(words, {})
 
     def _run(self, words: Sequence[str], extra: Mapping[str, str]) -> Ended:
-        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        with tempfile.TemporaryFile() as said:
             sys.stdout.flush()
             child = os.fork()
             if child == 0:
-                _become(words, self.folder, {**self.environment, **extra}, stdout.fileno(), stderr.fileno())
-            _, status = os.waitpid(child, 0)
-            return Ended(os.waitstatus_to_exitcode(status), _text(stdout), _text(stderr))
+                _become(words, self.folder, {**self.environment, **extra}, said.fileno())
+            return Ended(_ended(child), _text(said))
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended and what it said."""
+    """How a command ended and what it said, data and talk in the order in which they came."""
 
     returncode: int
-    stdout: str
-    stderr: str
+    said: str
 
 
-def _become(words: Sequence[str], folder: Path, environment: Mapping[str, str], stdout: int, stderr: int) -> NoReturn:
-    """In the child: the command itself, as the console script runs it."""
+def _ended(child: int) -> int:
+    """Its exit status. An interruption is handed on, and the command ends in good order before the story does."""
+    try:
+        _, status = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGINT)
+        os.waitpid(child, 0)
+        raise
+    return os.waitstatus_to_exitcode(status)
+
+
+def _become(words: Sequence[str], folder: Path, environment: Mapping[str, str], said: int) -> NoReturn:
+    """In the child: the command itself, as the console script runs it. In a process group of its own, so that a
+    terminal's Ctrl-C reaches the story alone."""
     status = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
         os.chdir(folder)
         os.environ.update(environment)
         main(words)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -183,9 +184,11 @@ def blobs(layout: Path) -> dict[str, bytes]:
 def invitation(story: Story) -> None:
     """What to try while everything runs (KEEP=1)."""
     work, sandbox = os.path.relpath(story.work), story.address("sandbox-eu")
+    towpath = os.path.relpath(Path(sys.executable).parent / "towpath")
     say("\nEverything runs. Try:")
     say(f"  skopeo copy --dest-tls-verify=false --dest-creds dev:$(cat {work}/secrets/dev.password) \\")
     say(f"    oci:{os.path.relpath(story.folder)}/image:{VERSION} docker://{sandbox}/apps/mine:1")
     say(f"  docker login {sandbox} -u dev --password-stdin < {work}/secrets/dev.password")
     say(f"  docker tag IMAGE {sandbox}/apps/mine:2 && docker push {sandbox}/apps/mine:2")
-    say(f"  towpath status -f {work}/topology.yaml    and, when done:    towpath down -f {work}/topology.yaml")
+    say(f"  {towpath} status -f {work}/topology.yaml")
+    say(f"and, when done:\n  {towpath} down -f {work}/topology.yaml")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,28 @@ from tests.journeys.deployment import TOP, command_of, free_port
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def demo(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+DEMO = [sys.executable, str(TOP / "scripts" / "demo")]
+
+
+def surroundings(folder: Path, **settings: str) -> dict[str, str]:
     shift = str(free_port() - 5003 if free_port() < 60000 else 2000)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOWPATH_", "KEEP", "IMAGE"))}
-    environment = {**clean, "DEMO_FOLDER": str(folder), "PORT_SHIFT": shift, **settings}
-    return subprocess.run(
-        [sys.executable, str(TOP / "scripts" / "demo")], env=environment, capture_output=True, text=True, check=False
+    return {**clean, "DEMO_FOLDER": str(folder), "PORT_SHIFT": shift, **settings}
+
+
+def demo(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(DEMO, env=surroundings(folder, **settings), capture_output=True, text=True, check=False)
+
+
+def begun(folder: Path) -> subprocess.Popen[str]:
+    """In a process group of its own."""
+    return subprocess.Popen(
+        DEMO,
+        env=surroundings(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -41,7 +60,27 @@ def test_a_demo_that_breaks_says_so_and_cleans_up(tmp_path: Path) -> None:
     assert running_from(tmp_path) == []
 
 
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def running_from(folder: Path) -> list[str]:
     pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and int(each.name) != os.getpid()]
     commands = [command_of(pid) for pid in pids]
     return [command for command in commands if str(folder) in command and "towpath" in command]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_demo_that_is_ended_in_mid_start_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    """As ``timeout make demo`` does: the signal comes to the whole process group, and more than once."""
+    story = begun(tmp_path / "demo")
+    wait_until(lambda: len(running_from(tmp_path)) > 0)
+    for _ in range(2):
+        os.killpg(story.pid, number)
+    said, _ = story.communicate(timeout=120)
+    assert story.returncode == 130, said
+    assert "demo: FAILED  interrupted" in said
+    assert running_from(tmp_path) == []

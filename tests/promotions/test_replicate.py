@@ -15,8 +15,10 @@ from promotions.outcome import Refused
 from promotions.positions import Positions
 from promotions.replicate import Replicator
 from promotions.retry import ONCE
+from promotions.sign import Layout, sign
 from promotions.trace import trace
-from tests.promotions.world import CALL, World, index
+from promotions.transfer import referrers_of
+from tests.promotions.world import CALL, NODES, World, image, index
 from topology.model import Replication
 
 
@@ -190,3 +192,76 @@ async def test_a_follower_runs_until_it_is_stopped_and_heals(world: World, monke
     stop.set()
     await task
     assert Digest.parse(await world.shown("prod-us", "1.0") or "") == made.digest
+
+
+async def attached(world: World, digest: Digest) -> int:
+    us = world.place("prod-us")
+    return len(await referrers_of(us, CALL, digest))
+
+
+async def test_a_signature_that_comes_late_travels_by_event(world: World) -> None:
+    prod = world.place("prod")
+    made = await index(prod, "1.0")
+    follower = Follower(replicator(world), edge(world), wait=0.0)
+    await follower.once()
+    for subject in (made.digest, made.children[0].digest):  # of a platform too
+        await sign(prod, CALL, subject, world.key, layout=Layout.BUNDLE)
+        reports = await follower.once()
+        assert [each.targets[0].moved for each in reports] == [()] and reports[0].whole
+        assert await attached(world, subject) == 1
+    us = world.place("prod-us")
+    assert (await report(us.registry, CALL, us.repository, made.digest, rehash=True)).complete
+
+
+async def test_a_signature_that_comes_late_is_found_by_reconcile(world: World) -> None:
+    prod = world.place("prod")
+    made = await index(prod, "1.0")
+    await replicator(world).repository(edge(world), "apps/api")
+    signature = await sign(prod, CALL, made.digest, world.key, layout=Layout.REFERRER)
+    await sign(prod, CALL, signature, world.key, layout=Layout.REFERRER)  # and one about the signature
+    assert (await replicator(world).repository(edge(world), "apps/api")).whole
+    assert await attached(world, made.digest) == 1 and await attached(world, signature) == 1
+
+
+async def test_referrers_cost_nothing_while_the_rev_stands_still(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await index(world.place("prod"), "1.0")
+    await replicator(world).repository(edge(world), "apps/api")
+    asked = list[str]()
+    for node in (NODES["prod"], "prod-us"):
+        registry = world.nodes.of(node)
+
+        async def counted(*_: object, node: str = node, **__: object) -> None:
+            asked.append(node)
+            raise Unreachable("not while the rev stands still")
+
+        for name in ("referrers", "get_manifest", "resolve"):
+            monkeypatch.setattr(registry, name, counted)
+    assert (await replicator(world).repository(edge(world), "apps/api")).whole
+    assert asked == []
+
+
+async def test_what_failed_before_a_restart_is_not_passed_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    prod, us = world.place("prod"), world.nodes.of("prod-us")
+    made = await index(prod, "1.0")
+    follower = Follower(replicator(world), edge(world), wait=0.0)
+    await follower.once()
+
+    async def down(*_: object, **__: object) -> None:
+        raise Unreachable("connection refused")
+
+    await sign(prod, CALL, made.digest, world.key, layout=Layout.REFERRER)
+    with monkeypatch.context() as patch:
+        patch.setattr(us, "tag_states", down)
+        assert not (await follower.once())[0].whole
+    await index(prod, "2.0", salt="2")
+    await Follower(replicator(world), edge(world), wait=0.0).once()  # another process, that knows of no failure
+    assert await attached(world, made.digest) == 1
+
+
+async def test_one_broken_image_keeps_no_other_back(world: World) -> None:
+    prod = world.place("prod")
+    broken, good = await image(prod, "broken", salt="b"), await image(prod, "good", salt="g")
+    prod.registry._state.repositories["apps/api"].blobs.remove(broken.blobs[1].digest)  # type: ignore[attr-defined]
+    target = (await replicator(world).repository(edge(world), "apps/api")).targets[0]
+    assert target.moved == ("good",) and str(broken.blobs[1].digest) in target.problem
+    assert await world.shown("prod-us", "good") == str(good.digest) and await world.shown("prod-us", "broken") is None

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -49,6 +50,16 @@ def head(node: RunningNode, line: str, *headers: str) -> bytes:
     basic = base64.b64encode(":".join(node.auth("dev")).encode()).decode()
     lines = (line, f"Host: {node.host}", f"Authorization: Basic {basic}", *headers, "", "")
     return "\r\n".join(lines).encode()
+
+
+def test_every_answer_names_the_version(node: RunningNode) -> None:
+    """Refusals, the short way of reads, and the answers that uvicorn itself makes."""
+    name = f"server: towpath/{version('towpath')}\r\n".encode()
+    for line in ("GET /v2/ HTTP/1.1", "GET /v2/a/manifests/b HTTP/1.1", "GET /readyz HTTP/1.1", "no request at all"):
+        with connected(node) as connection:
+            connection.sendall(head(node, line, "Connection: close"))
+            received = answer_of(connection)
+        assert received.lower().count(name) == 1, (line, received)
 
 
 def test_a_ready_line_and_a_clean_end(make: Callable[..., RunningNode]) -> None:

@@ -51,6 +51,16 @@ def test_an_unknown_verb_suggests_one(capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean `towpath promote`?" in capsys.readouterr().err
 
 
+def test_an_option_before_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-q", "status"]) is Exit.USAGE
+    assert "-q stands before the verb" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_missing_is_named_as_the_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ls"]) is Exit.USAGE
+    assert "PLACE requires" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["promote"], ["serve"], ["down", "--nope"], ["ls"], ["status", "-o", "xml"]])
 def test_wrong_usage_is_exit_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words) is Exit.USAGE
