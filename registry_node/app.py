@@ -126,7 +126,7 @@ class App:
         rendered = self.prompt.answer(path, headers)
         if rendered is None:
             return None
-        trace = Trace(began=began, handler="manifest", who=rendered.who or "-", status=200)
+        trace = Trace(began=began, handler=rendered.handler, who=rendered.who or "-", status=200)
         trace.sent = len(rendered.body) if method == "GET" else 0
         self._record(Request(method, path.decode("latin-1"), {}, remote=remote), trace)
         return rendered, trace.request_id.encode()

@@ -1,4 +1,4 @@
-"""The short way of a read: a manifest by tag or digest, answered at once, on the event loop, without a coroutine.
+"""The short way of a read: a manifest, or a small blob, answered at once, on the event loop, without a coroutine.
 
 Credential from memory, grants, one SELECT (so a tag is never stale), rendered bytes by digest (immutable). Whatever
 is not plain here - wrong credentials, a missing grant, an unknown name, a condition - is None: the long way answers,
@@ -21,6 +21,8 @@ from registry_node.access import Access
 
 Header = tuple[bytes, bytes]
 _ROUTES = 65536  # request targets remembered
+_Target = tuple[str, str, str | None, Endpoint]
+_INLINE = 256 * 1024  # bytes of the largest blob that is read here, on the event loop
 _RENDERED_BYTES = 64 * 1024 * 1024
 # Headers that change nothing about this answer; any other one takes the long way.
 _PLAIN = frozenset((
@@ -36,6 +38,10 @@ class Reads(Protocol):
 
     def body(self, digest: Digest) -> bytes: ...
 
+    def blob(self, repository: str, digest: Digest) -> Descriptor: ...
+
+    def content(self, found: Descriptor) -> bytes | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -44,6 +50,7 @@ class Rendered:
     headers: tuple[Header, ...]
     lines: bytes
     body: bytes
+    handler: str
     who: str = ""
 
 
@@ -60,7 +67,7 @@ class Prompt:
 
     def __init__(self, reads: Reads, access: Access) -> None:
         self._reads, self._access = reads, access
-        self._routes: OrderedDict[bytes, tuple[str, str, str | None] | None] = OrderedDict()
+        self._routes: OrderedDict[bytes, _Target | None] = OrderedDict()
         self._rendered: OrderedDict[Digest, Rendered] = OrderedDict()
         self._bytes = 0
 
@@ -77,19 +84,20 @@ class Prompt:
             elif name not in _PLAIN:
                 return None
             hosts += name == b"host"
-        repository, reference, tag = route
+        repository, reference, tag, endpoint = route
         caller = self._access.known((authorization or b"").decode("latin-1"))
         if hosts != 1 or caller is None or not caller.may_pull(repository, tag):
             return None
         try:
-            found = self._reads.resolve(repository, reference)
-            rendered = self._rendered.get(found.digest) or self._render(found)
+            rendered = (self._blob if endpoint is Endpoint.BLOB else self._manifest)(repository, reference)
         except RegistryError:
             return None
-        return Rendered(rendered.headers, rendered.lines, rendered.body, caller.who.name)
+        if rendered is None:
+            return None
+        return Rendered(rendered.headers, rendered.lines, rendered.body, rendered.handler, caller.who.name)
 
-    def _route(self, path: bytes) -> tuple[str, str, str | None] | None:
-        """Repository, reference and its tag."""
+    def _route(self, path: bytes) -> _Target | None:
+        """Repository, reference, its tag, and what it names."""
         try:
             return self._routes[path]
         except KeyError:
@@ -99,26 +107,40 @@ class Prompt:
             route = routes.parse(path.decode("latin-1"))
         except RegistryError:
             route = None
-        if route is not None and route.endpoint is Endpoint.MANIFEST:
-            tag = None if looks_like_digest(route.target) else route.target
-            found = (route.repository, route.target, tag)
+        if route is not None and route.endpoint in (Endpoint.MANIFEST, Endpoint.BLOB):
+            tag = None if looks_like_digest(route.target) or route.endpoint is Endpoint.BLOB else route.target
+            found = (route.repository, route.target, tag, route.endpoint)
         self._routes[path] = found
         if len(self._routes) > _ROUTES:
             self._routes.popitem(last=False)
         return found
 
+    def _manifest(self, repository: str, reference: str) -> Rendered:
+        found = self._reads.resolve(repository, reference)
+        return self._rendered.get(found.digest) or self._render(found)
+
+    def _blob(self, repository: str, reference: str) -> Rendered | None:
+        found = self._reads.blob(repository, Digest.parse(reference))
+        content = self._reads.content(found) if found.size <= _INLINE else None
+        return None if content is None else _rendered(found, content, (b"accept-ranges", b"bytes"), handler="blob")
+
     def _render(self, found: Descriptor) -> Rendered:
-        content, digest = self._reads.body(found.digest), str(found.digest).encode()
-        headers = (
-            (b"content-type", found.media_type.encode("latin-1")),
-            (b"content-length", str(len(content)).encode()),
-            (b"docker-content-digest", digest),
-            (b"etag", b'"' + digest + b'"'),
-            (b"docker-distribution-api-version", b"registry/2.0"),
-        )
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        rendered = self._rendered[found.digest] = Rendered(headers, lines, content)
+        content = self._reads.body(found.digest)
+        rendered = self._rendered[found.digest] = _rendered(found, content, handler="manifest")
         self._bytes += len(content)
         while self._bytes > _RENDERED_BYTES:
             self._bytes -= len(self._rendered.popitem(last=False)[1].body)
         return rendered
+
+
+def _rendered(found: Descriptor, content: bytes, *more: Header, handler: str) -> Rendered:
+    digest = str(found.digest).encode()
+    headers = (
+        (b"content-type", found.media_type.encode("latin-1")),
+        (b"content-length", str(len(content)).encode()),
+        (b"docker-content-digest", digest),
+        (b"etag", b'"' + digest + b'"'),
+        *more,
+        (b"docker-distribution-api-version", b"registry/2.0"),
+    )
+    return Rendered(headers, b"".join(b"%b: %b\r\n" % header for header in headers), content, handler)

@@ -6,6 +6,7 @@ from a repository that has it: a deletion shows at once.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestUnknown, NameUnknown, RegistryError
 from registry_node.storage.errors import Health, of_database
+from registry_node.storage.files import BlobFiles
 
 _BY_TAG = """
 SELECT m.media_type, t.digest, m.size FROM repositories r
@@ -47,8 +49,8 @@ class UploadRow:
 class Reads:
     """Questions that need no thread."""
 
-    def __init__(self, path: Path, health: Health) -> None:
-        self._health = health
+    def __init__(self, path: Path, health: Health, files: BlobFiles) -> None:
+        self._health, self._files = health, files
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1, check_same_thread=False, isolation_level=None
         )
@@ -84,6 +86,15 @@ class Reads:
             self.rev(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}")
         return Descriptor(OCTET_STREAM, digest, row[0])
+
+    def content(self, found: Descriptor) -> bytes | None:
+        """The bytes of a small blob that ``blob`` has just found; None when they cannot be had whole."""
+        try:
+            with self._files.path(found.digest).open("rb", buffering=0) as file:
+                content = os.pread(file.fileno(), found.size + 1, 0)
+        except OSError:
+            return None
+        return content if len(content) == found.size else None
 
     def blob_sources(self, digest: Digest, *, after: str = "", limit: int = 100) -> tuple[str, ...]:
         """Repositories from which this blob can be mounted, in byte order: the caller checks which ones may be read."""

@@ -66,7 +66,7 @@ class Store:
             store.metadata = Metadata.open(folder / INDEX)
             store.journal = Journal.open(folder / "journal.ndjson")
             store._agree()
-            store.reads = Reads(folder / INDEX, store.health)
+            store.reads = Reads(folder / INDEX, store.health, store.files)
         except BaseException as error:
             store._end_threads()
             os.close(lock)

@@ -50,6 +50,12 @@ async def test_both_ways_say_the_same(ways: tuple[App, App]) -> None:
         for repository in ("apps/api", "public/api", "secret/api", "none", "APPS")
         for reference in ("1.0", digest, digest.replace(":", "%3A"), "none", "sha256:" + "0" * 64, "-bad")
     ]
+    blobs = [*(str(Digest.of(each)) for each in (b"layer", b"{}")), "sha256:" + "0" * 64, "sha256:bad"]
+    targets += [
+        f"/v2/{repository}/blobs/{each}".encode()
+        for repository in ("apps/api", "public/api", "secret/api", "none", "APPS")
+        for each in blobs
+    ]
     headers = [
         [],
         [(b"accept", b"*/*")],
