@@ -52,7 +52,7 @@ class Prompt:
     def __init__(self, reads: Reads, access: Access) -> None:
         self._reads, self._access = reads, access
         self._routes: OrderedDict[bytes, tuple[str, str, str | None] | None] = OrderedDict()
-        self._rendered: OrderedDict[Digest, Rendered] = OrderedDict()
+        self._rendered: OrderedDict[tuple[Digest, str], Rendered] = OrderedDict()
         self._bytes = 0
 
     def answer(self, path: bytes, headers: Iterable[Header]) -> Rendered | None:
@@ -74,7 +74,7 @@ class Prompt:
             return None
         try:
             found = self._reads.resolve(repository, reference)
-            rendered = self._rendered.get(found.digest) or self._render(found)
+            rendered = self._rendered.get((found.digest, found.media_type)) or self._render(found)
         except RegistryError:
             return None
         return Rendered(rendered.headers, rendered.body, caller.who.name)
@@ -107,7 +107,7 @@ class Prompt:
             (b"etag", b'"' + digest + b'"'),
             (b"docker-distribution-api-version", b"registry/2.0"),
         )
-        rendered = self._rendered[found.digest] = Rendered(headers, content)
+        rendered = self._rendered[found.digest, found.media_type] = Rendered(headers, content)
         self._bytes += len(content)
         while self._bytes > _RENDERED_BYTES:
             self._bytes -= len(self._rendered.popitem(last=False)[1].body)
