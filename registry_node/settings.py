@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from identity.grants import Action, Grant, WritePolicy
+from identity.grants import ANYBODY, AUTHENTICATED, Action, Grant, WritePolicy
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 MIB = 1024 * 1024
@@ -82,6 +82,7 @@ class Limits(Strict):
     upload_session_seconds: int = Field(default=24 * 3600, ge=60)
     drain_seconds: float = Field(default=10.0, ge=0)
     header_bytes: int = 64 * 1024
+    upload_sessions: int = Field(default=5000, ge=1)  # open at once, for one identity
 
 
 class NodeSettings(Strict):
@@ -104,6 +105,16 @@ class NodeSettings(Strict):
         """A node with nothing declared answers on loopback alone."""
         if not self.grants and not self.listen.loopback:
             raise ValueError(f"no grants are declared: listening on {self.listen.host} beyond loopback is refused")
+        return self
+
+    @model_validator(mode="after")
+    def _one_meaning_a_name(self) -> Self:
+        """A grant is to a name: were a group called as a user is, the grant of one would be the other's as well."""
+        groups = {group for user in self.users.values() for group in user.groups}
+        if twice := groups & set(self.users):
+            raise ValueError(f"both a user and a group are called {', '.join(sorted(twice))}; rename one of them")
+        if reserved := (groups | set(self.users)) & {ANYBODY, AUTHENTICATED}:
+            raise ValueError(f"{', '.join(sorted(reserved))} means a set of callers; call the user or group otherwise")
         return self
 
 
