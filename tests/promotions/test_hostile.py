@@ -421,7 +421,7 @@ async def test_a_damaged_ledger_takes_nothing_and_traces_nothing(world: World, d
     assert "restore it from a copy" in outcome.remedy
     ledger.path.write_bytes(whole)
     again = await world.promote("1.0")
-    assert (again.ending, again.promotion) == (Ending.DONE, outcome.promotion)
+    assert (again.ending, again.promotion, again.remedy) == (Ending.DONE, outcome.promotion, "")
 
 
 async def test_a_digest_alone_says_how_to_give_the_tag(world: World) -> None:
