@@ -78,6 +78,7 @@ async def test_an_index_too_deep_is_refused_in_words(world: World) -> None:
     assert outcome.ending is Ending.FAILED and "deeper than 64" in outcome.reasons[0]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_layers(world: World) -> None:
     source = without_gates(world).place("ci-pool")
     made = await image(source, "1.0", layers=10_000)
