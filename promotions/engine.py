@@ -37,6 +37,7 @@ from promotions.transfer import SourceIncomplete, current
 from topology.identities import principal
 from topology.model import Promotion, Topology
 
+_NOTHING_WRONG: dict[str, Any] = {"code": None, "reasons": None, "remedy": None}
 _STEP_ERRORS = (
     RegistryError,
     TagConflict,
@@ -249,7 +250,7 @@ class Engine:
         """One after the other, until the row has ended or must wait."""
         joined = run.row.state.ended
         if run.row.state is State.ERRORED:
-            run.row = await self.store.enter(run.row, run.row.resume or State.GATING, code=None, reasons=None)
+            run.row = await self.store.enter(run.row, run.row.resume or State.GATING, **_NOTHING_WRONG)
         while not run.row.state.ended:
             arrival = await self._step(run)
             if arrival.state is run.row.state:

@@ -113,8 +113,9 @@ class Caller:
 
     def require_delete(self, repository: str, tag: str | None = None) -> None:
         """Raises Challenged or Denied. A deletion is no publication: it needs its own grant, under any policy but
-        read-only."""
-        if self.policy.write is WritePolicy.READ_ONLY or not self.policy.may(self.who, Action.DELETE, repository, tag):
+        read-only. A digest takes its tags with it, whatever they are: a grant for some tags is not enough."""
+        granted = self.policy.may(self.who, Action.DELETE, repository, tag) if tag else self._may_delete(repository)
+        if self.policy.write is WritePolicy.READ_ONLY or not granted:
             self._refuse_anonymous(repository, "delete")
             raise Denied(f"in scope {self.policy.scope} you may not delete what {repository} holds")
         self._require_token(repository, "delete")
@@ -140,6 +141,11 @@ class Caller:
         """Raises Challenged to those who have not said who they are."""
         if self.who.anonymous:
             raise Challenged("who are you? sign in first", "registry:catalog:*")
+
+    def _may_delete(self, repository: str) -> bool:
+        """Whether a grant lets them delete here whatever tag names it."""
+        whole = (grant for grant in self.policy.grants if not {"*", "**"}.isdisjoint(grant.tags))
+        return allowed(whole, self.who, Action.DELETE, repository)
 
     def _why_not_write(self, repository: str, tag: str | None) -> str:
         scope, policy = self.policy.scope, self.policy.write

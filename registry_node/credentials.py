@@ -21,10 +21,12 @@ from identity.grants import ANONYMOUS, Principal
 from identity.passwords import check_password, check_token
 from identity.tokens import Claims, TokenInvalid, TokenSigner
 from oci_wire.auth import TokenScope
+from oci_wire.errors import TooManyRequests
 from registry_node.settings import User
 
 V = TypeVar("V")
 _REMEMBERED = 4096  # credentials
+_MOST_CHECKS = 64  # of bcrypt at once: a queue of guesses must not keep everybody else out for minutes
 _GOOD_SECONDS, _BAD_SECONDS = 300.0, 5.0
 
 
@@ -109,6 +111,8 @@ class Credentials:
             return known[1]
         task = self._checking.get(mark)
         if task is None:
+            if len(self._checking) >= _MOST_CHECKS:
+                raise TooManyRequests("too many passwords are being checked; try again", retry_after=1.0)
             task = self._checking[mark] = asyncio.create_task(self._check(mark, bcrypt_hash, secret))
         return await asyncio.shield(task)
 

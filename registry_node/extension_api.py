@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -30,7 +30,7 @@ from oci_wire.extension import (
 from oci_wire.reference import check_repository
 from oci_wire.routes import parse_query
 from registry_node.exchange import MAX_PAGE, Exchange
-from registry_node.messages import Response
+from registry_node.messages import ClientGone, Response
 
 M = TypeVar("M", bound=BaseModel)
 _REPOSITORIES = f"{ROOT}{VERSION}/r/"
@@ -186,8 +186,23 @@ async def events(exchange: Exchange, route: ExtensionRoute) -> Response:
         raise Denied("the events of a node need a grant to promote")
     after, wait = int(_number(route, "after", 0)), min(_number(route, "wait", 0.0), _MAX_WAIT)
     stream = _until_draining(exchange, exchange.registry.events(exchange.call, after=after, wait=wait))
-    first = await anext(stream, None)
+    first = await _unless_gone(exchange, _next(stream))
     return Response(200, {"content-type": "application/x-ndjson"}, _lines(exchange, first, stream))
+
+
+async def _unless_gone(exchange: Exchange, first: Coroutine[Any, Any, Event | None]) -> Event | None:
+    """What is awaited before an answer begins: a client that hangs up meanwhile must not be waited for. Raises
+    ClientGone."""
+    wanted, gone = asyncio.create_task(first), asyncio.create_task(exchange.request.hung_up())
+    try:
+        await asyncio.wait({wanted, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
+            raise ClientGone
+        return wanted.result()
+    finally:
+        for each in (wanted, gone):
+            each.cancel()
+        await asyncio.gather(wanted, gone, return_exceptions=True)
 
 
 async def _until_draining(exchange: Exchange, stream: AsyncIterator[Event]) -> AsyncIterator[Event]:

@@ -68,7 +68,7 @@ class Prompt:
     def __init__(self, reads: Reads, access: Access) -> None:
         self._reads, self._access = reads, access
         self._routes: OrderedDict[bytes, _Target | None] = OrderedDict()
-        self._rendered: OrderedDict[Digest, Rendered] = OrderedDict()
+        self._rendered: OrderedDict[tuple[Digest, str], Rendered] = OrderedDict()
         self._bytes = 0
 
     def answer(self, path: bytes, headers: Iterable[Header]) -> Rendered | None:
@@ -117,7 +117,7 @@ class Prompt:
 
     def _manifest(self, repository: str, reference: str) -> Rendered:
         found = self._reads.resolve(repository, reference)
-        return self._rendered.get(found.digest) or self._render(found)
+        return self._rendered.get((found.digest, found.media_type)) or self._render(found)
 
     def _blob(self, repository: str, reference: str) -> Rendered | None:
         found = self._reads.blob(repository, Digest.parse(reference))
@@ -126,7 +126,7 @@ class Prompt:
 
     def _render(self, found: Descriptor) -> Rendered:
         content = self._reads.body(found.digest)
-        rendered = self._rendered[found.digest] = _rendered(found, content, handler="manifest")
+        rendered = self._rendered[found.digest, found.media_type] = _rendered(found, content, handler="manifest")
         self._bytes += len(content)
         while self._bytes > _RENDERED_BYTES:
             self._bytes -= len(self._rendered.popitem(last=False)[1].body)

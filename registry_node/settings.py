@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from identity.grants import Action, Grant, WritePolicy
+from identity.grants import ANYBODY, AUTHENTICATED, Action, Grant, WritePolicy
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 MIB = 1024 * 1024
@@ -84,6 +84,7 @@ class Limits(Strict):
     header_bytes: int = Field(default=64 * 1024, ge=1024)
     head_seconds: float = Field(default=15.0, gt=0)  # from the first byte of a request head to its end
     idle_seconds: float = Field(default=75.0, gt=0)  # a kept connection without a request
+    upload_sessions: int = Field(default=5000, ge=1)  # open at once, for one identity
 
 
 class NodeSettings(Strict):
@@ -106,6 +107,16 @@ class NodeSettings(Strict):
         """A node with nothing declared answers on loopback alone."""
         if not self.grants and not self.listen.loopback:
             raise ValueError(f"no grants are declared: listening on {self.listen.host} beyond loopback is refused")
+        return self
+
+    @model_validator(mode="after")
+    def _one_meaning_a_name(self) -> Self:
+        """A grant is to a name: were a group called as a user is, the grant of one would be the other's as well."""
+        groups = {group for user in self.users.values() for group in user.groups}
+        if twice := groups & set(self.users):
+            raise ValueError(f"both a user and a group are called {', '.join(sorted(twice))}; rename one of them")
+        if reserved := (groups | set(self.users)) & {ANYBODY, AUTHENTICATED}:
+            raise ValueError(f"{', '.join(sorted(reserved))} means a set of callers; call the user or group otherwise")
         return self
 
 

@@ -42,6 +42,11 @@ async def stop(workspace: Workspace) -> list[str]:
     return [NAME] if stopped else []
 
 
+def runs(workspace: Workspace) -> bool:
+    record = process.recorded(workspace.state.control_pid)
+    return record is not None and record.alive
+
+
 def describe(workspace: Workspace) -> str:
     """One line: whether it runs."""
     record = process.recorded(workspace.state.control_pid)

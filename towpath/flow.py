@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from promotions.gates.verdict import Answer
 from promotions.outcome import Ending, Outcome, Request
+from towpath import controller
 from towpath.access import ANYBODY, Who
 from towpath.engine import opened
 from towpath.exits import Exit
@@ -15,6 +16,7 @@ from towpath.image_names import scope_of, split_image
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.progress import watching
+from towpath.waiting import Replicas, held
 from towpath.workspace import HERE, Where
 
 EXITS = {
@@ -35,6 +37,9 @@ async def promote(
     source: Annotated[str, Parameter(name="--from", help="The scope it stands in.")] = "",
     target: Annotated[str, Parameter(name="--to", help="The scope it should stand in.")] = "",
     dry_run: Annotated[bool, Parameter(negative="", help="Ask the gates, say what would change.")] = False,
+    wait: Annotated[
+        bool, Parameter(negative="", help="Stay until holds and freezes have ended and every replica shows it.")
+    ] = False,
     who: Who = ANYBODY,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -46,7 +51,12 @@ async def promote(
     async with opened(workspace) as parts:
         with watching(out) as watch:
             outcome = await parts.engine.promote(request, principal, dry_run=dry_run, watch=watch)
-    return say(out, outcome, request)
+            if wait and not dry_run:
+                outcome = await held(parts.engine, outcome, watch, out)
+        ended = say(out, outcome, request)
+        if wait and not dry_run:
+            await Replicas(parts.engine, out, lambda: controller.runs(workspace)).whole(outcome)
+    return ended
 
 
 async def why(

@@ -11,11 +11,19 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, new_hasher
-from oci_wire.errors import BlobUploadUnknown, DigestInvalid, InsufficientStorage, RangeInvalid, SizeInvalid
+from oci_wire.errors import (
+    BlobUploadUnknown,
+    DigestInvalid,
+    InsufficientStorage,
+    RangeInvalid,
+    RegistryError,
+    SizeInvalid,
+    TooManyRequests,
+)
 from oci_wire.reference import check_repository
 from oci_wire.registry import Call, Chunks, Upload
 from registry_node.settings import Limits, Rules
@@ -41,6 +49,7 @@ class LocalUploads:
         self._store = store
         self._quota = rules.quota_bytes
         self._session_seconds = limits.upload_session_seconds
+        self._most_sessions = limits.upload_sessions
         self._open: dict[str, Incoming] = {}
         self._next_sweep = 0.0
 
@@ -74,11 +83,25 @@ class LocalUploads:
         times = {"started": now, "expires": opened.expires}
 
         def work(unit: Transaction) -> None:
+            self._check_number(unit, call.identity)
             unit.ensure_repository(repository)
             unit.tx.execute(_START, {**row, **times})
 
-        await self._store.write(work, durable=False)
+        try:
+            await self._store.write(work, durable=False)
+        except RegistryError:
+            self._open.pop(session, None)
+            await self._forget(path)
+            raise
         return Upload(session)
+
+    def _check_number(self, unit: Transaction, identity: str) -> None:
+        mine = select(func.count()).where(uploads.c.identity == identity, uploads.c.expires > unit.clock())
+        if unit.tx.execute(mine).scalar_one() >= self._most_sessions:
+            raise TooManyRequests(
+                f"{identity or 'anonymous'} has {self._most_sessions} open uploads here; finish or cancel some first",
+                retry_after=SWEEP_SECONDS,
+            )
 
     async def upload_status(self, call: Call, repository: str, upload_id: str) -> Upload:
         return Upload(upload_id, (await self._session(call, repository, upload_id)).size)

@@ -17,6 +17,7 @@ from oci_wire.errors import Denied, ManifestInvalid, NameInvalid, TagInvalid
 from oci_wire.extension import TagReceipt, TagTransaction
 from oci_wire.manifest import Manifest
 from oci_wire.registry import Call, Chunks, Upload
+from registry_node.registries.expressions import Expression
 from registry_node.registries.through import Through, Whole
 from registry_node.settings import Rules
 
@@ -111,11 +112,11 @@ class ReadOnly(Through):
     delete_tag = delete_manifest = delete_blob = commit_tags = _refuse
 
 
-def _expression(field: str, pattern: str | None) -> re.Pattern[str] | None:
+def _expression(field: str, pattern: str | None) -> Expression | None:
     try:
-        return None if pattern is None else re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"rules.{field}: {pattern!r} is not a regular expression: {error}") from None
+        return None if pattern is None else Expression.compile(pattern)
+    except ValueError as error:
+        raise ValueError(f"rules.{field}: {str(pattern)[:200]!r} is not a regular expression: {error}") from None
 
 
 def _is_of_the_protocol(tag: str) -> bool:

@@ -1,7 +1,8 @@
 """Leases and holds of a repository. The fencing token is issued and checked here: a stopped engine that wakes late
 shows an old token and is refused.
 
-A token is the clock in milliseconds, or one more than the last: it grows even when the index was rebuilt.
+A token is the clock in milliseconds, or one more than the last: it grows even when the index was rebuilt. A lease
+that would run longer than any lease may was issued before the clock was set back: it has ended.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from sqlalchemy import delete, insert, select, union
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from oci_wire.errors import Conflict, Gone
-from oci_wire.extension import Hold, HoldReceipt, Lease, LeaseRenewal, LeaseRequest
+from oci_wire.extension import MAX_LEASE_SECONDS, Hold, HoldReceipt, Lease, LeaseRenewal, LeaseRequest
 from registry_node.storage.changes import Transaction
 from registry_node.storage.schema import hold_digests, holds, leases, repo_blobs, repo_manifests
+
+_CLOCK_STEP = 60.0  # seconds by which a clock may be put right without ending leases
 
 
 def take(unit: Transaction, name: str, request: LeaseRequest) -> Lease:
     """Raises Conflict when another holds it."""
     unit.ensure_repository(name)
     row = _row(unit, name)
-    running = row is not None and row.expires > unit.clock()
+    running = row is not None and _runs(unit, row)
     if running and row.holder != request.holder:
         raise Conflict(f"{row.holder} holds {name} until {row.expires:.0f}", detail={"holder": row.holder})
     token = max(int(unit.clock() * 1000), row.token + 1 if row is not None else 1)
@@ -97,9 +100,13 @@ def _row(unit: Transaction, name: str) -> Any:
 
 def _running(unit: Transaction, name: str, lease_id: str, token: int) -> Any:
     row = _row(unit, name)
-    if row is None or (row.id, row.token) != (lease_id, token) or row.expires <= unit.clock():
+    if row is None or (row.id, row.token) != (lease_id, token) or not _runs(unit, row):
         raise Gone(f"this lease of {name} has ended, or a newer token was issued")
     return row
+
+
+def _runs(unit: Transaction, row: Any) -> bool:
+    return bool(0 < row.expires - unit.clock() <= MAX_LEASE_SECONDS + _CLOCK_STEP)
 
 
 def _store(unit: Transaction, name: str, lease: Lease) -> None:

@@ -12,7 +12,7 @@ from oci_wire.manifest import OCI_MANIFEST
 from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.app import App
-from tests.registry_node.conftest import DEV, ENGINE, GRANTS, READER, ROBOT, asking, settings
+from tests.registry_node.conftest import DEV, ENGINE, GRANTS, READER, ROBOT, USERS, asking, settings
 from tests.registry_node.images import image, push_blob, push_image
 
 NOBODY = ("nobody", DEV[1])
@@ -214,3 +214,23 @@ async def test_another_users_upload_is_unknown(app: App, http: httpx.AsyncClient
     digest = await push_blob(http, "ci/other", b"x")
     elsewhere = await http.put(location.replace("ci/api", "ci/other"), params={"digest": digest}, content=b"x")
     assert elsewhere.status_code == 404
+
+
+async def test_a_grant_for_some_tags_deletes_no_digest(tmp_path: Path, registry: MemoryRegistry) -> None:
+    grants = [*GRANTS, {"to": "ci", "allow": ["delete"], "repositories": ["ci/**"], "tags": ["dev-*"]}]
+    app = build.app_of(settings(tmp_path, grants=grants), registry, log=False)
+    async with asking(app, ROBOT) as http:
+        digest = str(Digest.of(await push_image(http, "ci/api", "dev-1", b"layer")))
+        body = (await http.get("/v2/ci/api/manifests/dev-1")).content
+        await http.put("/v2/ci/api/manifests/1.0", content=body, headers={"content-type": OCI_MANIFEST})
+        for path in (f"manifests/{digest}", "manifests/1.0", f"blobs/{Digest.of(b'layer')}"):
+            assert (await http.delete(f"/v2/ci/api/{path}")).status_code == 403, path
+        assert (await http.delete("/v2/ci/api/manifests/dev-1")).status_code == 202
+        assert (await http.get("/v2/ci/api/manifests/1.0")).status_code == 200
+
+
+@pytest.mark.parametrize("group", ["ci", "everyone", "authenticated"])
+def test_a_name_means_one_thing(tmp_path: Path, group: str) -> None:
+    users = {**USERS, "dev": {**USERS["dev"], "groups": [group]}}
+    with pytest.raises(ValueError, match=group):
+        settings(tmp_path, users=users)

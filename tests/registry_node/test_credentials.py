@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from identity import passwords
 from identity.tokens import TokenSigner, load_or_create_key
+from oci_wire.errors import TooManyRequests
 from registry_node import credentials as module
 from registry_node.credentials import Credentials, WrongCredentials
 from tests.registry_node.conftest import DEV, ROBOT, settings
@@ -63,3 +65,16 @@ async def test_the_memory_of_credentials_is_bounded(credentials: Credentials, mo
             await credentials.login("dev", f"guess {n}")
     assert len(credentials._seen) == 10
     assert not credentials._checking
+
+
+async def test_a_flood_of_guesses_is_turned_away(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(module, "check_password", lambda stored, password: bool(go_on.wait(30)) and False)
+    guesses = [asyncio.create_task(credentials.login("dev", f"guess {number}")) for number in range(100)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await credentials.login("dev", "one more")
+    assert (await credentials.login(*ROBOT)).name == ROBOT[0]  # a token costs no bcrypt
+    go_on.set()
+    kinds = [type(each) for each in await asyncio.gather(*guesses, return_exceptions=True)]
+    assert set(kinds) == {WrongCredentials, TooManyRequests}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import pytest
 from oci_wire import extension
 from oci_wire.digest import Digest
 from registry_node.app import App
+from registry_node.messages import Message
 from tests.registry_node.conftest import DEV, ENGINE, asking
 from tests.registry_node.images import push_image
 
@@ -175,3 +177,36 @@ async def test_all_of_it_needs_a_grant_to_promote(app: App, engine: httpx.AsyncC
 )
 async def test_paths_that_are_none(engine: httpx.AsyncClient, path: str) -> None:
     assert (await engine.get(path)).status_code in (400, 404)
+
+
+async def test_who_hangs_up_while_waiting_for_events_is_not_waited_for(app: App, http: httpx.AsyncClient) -> None:
+    await push_image(http, "apps/api", "1.0", b"layer")
+    gone, sent = asyncio.Event(), list[Message]()
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with asking(app, ENGINE) as engine:
+        lines = (await engine.get("/_towpath/v1/events?after=0")).text.splitlines()
+    name, secret = ENGINE
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/_towpath/v1/events",
+        "raw_path": b"/_towpath/v1/events",
+        "query_string": f"after={json.loads(lines[-1])['position']}&wait=60".encode(),
+        "headers": [
+            (b"host", b"box.test"),
+            (b"authorization", b"Basic " + base64.b64encode(f"{name}:{secret}".encode())),
+        ],
+    }
+    asked = asyncio.create_task(app(scope, receive, send))
+    while app.in_flight == 0:
+        await asyncio.sleep(0)
+    gone.set()
+    await asyncio.wait_for(asked, 30)
+    assert (app.in_flight, sent) == (0, [])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from oci_wire.digest import Digest
+from oci_wire.manifest import DOCKER_LIST, OCI_INDEX
 from registry_node import build
 from registry_node.app import App
 from registry_node.registries.local import LocalRegistry
@@ -89,3 +90,18 @@ async def test_a_moved_or_deleted_tag_shows_at_once(ways: tuple[App, App]) -> No
         assert (await http.get("/v2/apps/api/manifests/1.0")).status_code == 404
         assert (await http.get(f"/v2/apps/api/manifests/{Digest.of(second)}")).status_code == 404
         assert (await http.get(f"/v2/apps/api/manifests/{Digest.of(first)}")).content == first
+
+
+async def test_the_same_bytes_keep_the_type_that_each_repository_was_told(ways: tuple[App, App]) -> None:
+    body = b'{"schemaVersion": 2, "manifests": []}'
+    types = {"apps/oci": OCI_INDEX, "apps/docker": DOCKER_LIST}
+    for app in ways:
+        async with asking(app) as http:
+            for name, kind in types.items():
+                url = f"/v2/{name}/manifests/1.0"
+                assert (await http.put(url, content=body, headers={"content-type": kind})).status_code == 201
+    for app in ways:
+        for name, kind in types.items():
+            asked = [(b"host", b"box.test"), (b"authorization", basic(*DEV))]
+            _, headers, _ = await raw(app, "GET", f"/v2/{name}/manifests/1.0".encode(), asked)
+            assert headers["content-type"] == kind

@@ -1,13 +1,20 @@
-"""Immutable tags: once set they neither move nor go, and neither does the digest that they name."""
+"""Immutable tags: once set they neither move nor go, and neither does anything that they name: the digest, the
+manifests of an index, config and layers."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, text
 
 from identity.grants import matches
 from oci_wire.errors import TagImmutable
-from registry_node.storage.rules import Change, ManifestRemoved, Rule, TagSet
-from registry_node.storage.schema import tags
+from registry_node.storage.rules import BlobRemoved, Change, ManifestRemoved, Rule, TagSet
+
+# The tags of a repository whose closure has a digest: up from it, through images and indexes.
+_TAGS_OVER = text("""
+WITH RECURSIVE over(digest) AS (
+  SELECT :digest UNION SELECT manifest FROM manifest_blobs WHERE digest = :digest
+  UNION SELECT parent.manifest FROM manifest_children parent JOIN over ON parent.digest = over.digest)
+SELECT name FROM tags WHERE repository_id = :repository AND digest IN (SELECT digest FROM over)""")
 
 
 def immutable(patterns: tuple[str, ...]) -> Rule:
@@ -17,15 +24,13 @@ def immutable(patterns: tuple[str, ...]) -> Rule:
         match change:
             case TagSet(old=str(old), new=new, tag=tag) if old != new and matches(tag, patterns):
                 raise TagImmutable(f"tag {tag} of {change.repository} is immutable and names {old}; push another tag")
-            case ManifestRemoved():
+            case ManifestRemoved() | BlobRemoved():
                 _check_digest(tx, change)
 
-    def _check_digest(tx: Connection, change: ManifestRemoved) -> None:
-        pointing = select(tags.c.name).where(
-            tags.c.repository_id == change.repository_id, tags.c.digest == change.digest
-        )
-        for tag in tx.execute(pointing).scalars():
+    def _check_digest(tx: Connection, change: ManifestRemoved | BlobRemoved) -> None:
+        here = {"repository": change.repository_id, "digest": change.digest}
+        for tag in tx.execute(_TAGS_OVER, here).scalars():
             if matches(tag, patterns):
-                raise TagImmutable(f"the immutable tag {tag} of {change.repository} names {change.digest}")
+                raise TagImmutable(f"the immutable tag {tag} of {change.repository} needs {change.digest}")
 
     return check

@@ -172,7 +172,7 @@ async def test_threshold_counts_keys_not_signatures(tmp_path: Path) -> None:
 
 
 async def test_no_answer_is_no_verdict(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = await world.signed_image()
+    made = await unsigned(world)
 
     async def cut(*_: object, **__: object) -> None:
         raise Unreachable("cut")

@@ -354,3 +354,21 @@ async def test_strange_names_are_names_or_refused(local: LocalRegistry, name: st
         await local.resolve(CI, name, "v1")
     assert refused.value.status in (400, 404)  # type: ignore[attr-defined]
     assert (await local.resolve(CI, "a", "v1")).digest
+
+
+async def test_what_an_immutable_tag_needs_stays(opened: Open) -> None:
+    registry = opened(immutable_tags=("v*",))
+    child = await put_image(registry, "a", b"one")
+    free = await put_image(registry, "a", b"two", tags=["latest"])
+    await registry.put_manifest(CI, "a", index_of(index_of(child)), tags=["v1"])
+    await registry.put_manifest(CI, "a", index_of(child))
+    with pytest.raises(TagImmutable):
+        await registry.delete_manifest(CI, "a", index_of(child).digest)
+    with pytest.raises(TagImmutable):
+        await registry.delete_manifest(CI, "a", child.digest)
+    with pytest.raises(TagImmutable):
+        await registry.delete_blob(CI, "a", Digest.of(b"one"))
+    await registry.delete_blob(CI, "a", Digest.of(b"two"))
+    await registry.delete_manifest(CI, "a", free.digest)
+    await put_image(registry, "b", b"one", tags=["latest"])
+    await registry.delete_blob(CI, "b", Digest.of(b"one"))  # the other repository keeps its own

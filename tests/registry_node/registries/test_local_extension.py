@@ -280,3 +280,15 @@ async def test_every_refusal_has_a_code(local: LocalRegistry) -> None:
     with pytest.raises(RegistryError) as refused:
         await local.put_hold(CI, "UPPER", "x", Hold(digests=(), until=0, reason=""))
     assert refused.value.code == "NAME_INVALID"
+
+
+async def test_a_clock_set_back_does_not_make_a_lease_last(opened: Open, clock: Clock) -> None:
+    registry = opened(clock=clock)
+    old = await registry.take_lease(CI, "a", LeaseRequest(holder="one", ttl=300))
+    clock.now -= 30  # put right a little: the lease runs on
+    await registry.renew_lease(CI, "a", old.id, LeaseRenewal(token=old.token, ttl=300))
+    clock.now -= 24 * 3600
+    new = await registry.take_lease(CI, "a", LeaseRequest(holder="two", ttl=60))
+    assert new.token > old.token
+    with pytest.raises(Gone):
+        await registry.renew_lease(CI, "a", old.id, LeaseRenewal(token=old.token))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from oci_wire.digest import Digest
-from oci_wire.errors import BlobUnknown, BlobUploadUnknown, DigestInvalid, RangeInvalid
+from oci_wire.errors import BlobUnknown, BlobUploadUnknown, DigestInvalid, RangeInvalid, TooManyRequests
 from oci_wire.registry import Call, once
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import Limits
@@ -188,3 +188,17 @@ async def test_two_sessions_of_one_blob_both_succeed(local: LocalRegistry) -> No
 async def test_an_unknown_algorithm_is_refused_at_once(local: LocalRegistry) -> None:
     with pytest.raises(DigestInvalid):
         await local.start_upload(CI, "a", algorithm="md5")
+
+
+async def test_open_sessions_of_one_identity_are_counted(opened: Open, clock: Clock) -> None:
+    registry = opened(limits=Limits(upload_sessions=2, upload_session_seconds=60), clock=clock)
+    first = await registry.start_upload(CI, "a")
+    await registry.start_upload(CI, "b")
+    with pytest.raises(TooManyRequests):
+        await registry.start_upload(CI, "a")
+    assert len(list((registry.folder / "uploads").iterdir())) == 2
+    await registry.start_upload(Call("another"), "a")
+    await registry.cancel_upload(CI, "a", first.id)
+    await registry.start_upload(CI, "a")
+    clock.now += 61
+    await registry.start_upload(CI, "a")  # those that are over do not count
