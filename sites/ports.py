@@ -80,8 +80,9 @@ def _sockets_of(folder: Path) -> set[str]:
 
 def _name(folder: Path) -> str:
     with suppress(OSError):
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-        shown = b" ".join(words[:6]).decode(errors="replace").strip()
-        if shown:
+        words = [each.decode(errors="replace") for each in (folder / "cmdline").read_bytes().split(b"\0") if each]
+        if "serve" in words and "--settings" in words[:-1]:
+            return f"another topology's node, {words[words.index('--settings') + 1]}"
+        if shown := " ".join(words[:6]):
             return shown if len(shown) <= 80 else f"{shown[:77]}..."
     return "a program"

@@ -21,6 +21,7 @@ from oci_wire.registry import Call, Chunks
 
 MAX_REDIRECTS = 5
 MAX_ERROR_BYTES = 64 * 1024
+ERROR_SECONDS, TOKEN_SECONDS = 10.0, 60.0  # for the whole body: a byte now and then keeps no read timeout waiting
 MAX_BODY_BYTES = 32 * 1024 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 _AUTH_ROUNDS = 3  # no token yet, a token that no longer counts, the answer
@@ -176,7 +177,8 @@ class Transport:
             if response.status_code != 200:
                 raise await _error(response, None)
             with faults(Origin.of(request.url)):
-                return await _read(response, MAX_ERROR_BYTES * 16)
+                async with asyncio.timeout(TOKEN_SECONDS):
+                    return await _read(response, MAX_ERROR_BYTES * 16)
         finally:
             await response.aclose()
 
@@ -233,11 +235,12 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
 async def _error(response: httpx.Response, default: type[RegistryError] | None) -> RegistryError:
     body = bytearray()
     try:
-        async for chunk in raw(response):
-            body += chunk
-            if len(body) > MAX_ERROR_BYTES:
-                break
-    except _HTTP_FAULTS:
+        async with asyncio.timeout(ERROR_SECONDS):
+            async for chunk in raw(response):
+                body += chunk
+                if len(body) > MAX_ERROR_BYTES:
+                    break
+    except (*_HTTP_FAULTS, TimeoutError):
         body.clear()
     wait = retry_after(response.headers.get("retry-after"))
     found = errors.from_response(response.status_code, bytes(body), default=default, retry_after=wait)

@@ -92,6 +92,14 @@ def test_a_port_in_use_names_who_has_it(fresh: Deployment) -> None:
     assert living(fresh) == []
 
 
+def test_a_port_that_another_topology_s_node_has_names_that_node(running: Deployment, tmp_path: Path) -> None:
+    second = tmp_path / "second folder"
+    shutil.copytree(running.folder, second, ignore=shutil.ignore_patterns(".towpath"))
+    said = running.towpath("up", "--detach", "-f", str(second / "topology.yaml"), expect=1)
+    assert f"another topology's node, {running.state}/nodes/" in said.err
+    assert "(process " in said.err
+
+
 def test_the_state_folder_of_another_topology_is_refused(fresh: Deployment) -> None:
     other = fresh.folder / "other-state"
     other.mkdir()

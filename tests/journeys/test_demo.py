@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,16 @@ def running_from(folder: Path) -> list[str]:
     pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and int(each.name) != os.getpid()]
     commands = [command_of(pid) for pid in pids]
     return [command for command in commands if str(folder) in command and "towpath" in command]
+
+
+def test_a_demo_whose_ports_are_taken_says_how_to_move_them(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.1.1", 0))
+        taken.listen()
+        told = demo(tmp_path / "demo", PORT_SHIFT=str(taken.getsockname()[1] - 5002))
+    assert told.returncode == 1
+    assert "PORT_SHIFT=1000 make demo takes other ports" in told.stdout
+    assert running_from(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
