@@ -1,6 +1,6 @@
 """The node's side of one HTTP/1.1 connection, under uvicorn's Server (decision 0001): ``Config(http=front_of(...))``.
 
-Heads are read strictly and within limits of size and time. What the short way can answer (``AtOnce``) leaves in one
+Heads are read within limits of size and time (heads.py). What the short way can answer (``AtOnce``) leaves in one
 write without a task; the rest is the app's, over ASGI (turn.py). Requests in a pipeline are answered in order.
 uvicorn's contract: the constructor's keywords, ``shutdown``, and ``connections``, ``tasks``, ``total_requests``.
 """
@@ -13,20 +13,19 @@ from functools import partial
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
-import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from oci_wire.errors import RegistryError, RequestInvalid, to_json
 from registry_node import zerocopy
-from registry_node.framing import Header, body_of, check_lines
+from registry_node.framing import Header
+from registry_node.heads import Head, HeadReader
 from registry_node.messages import ZERO_COPY
 from registry_node.prompt import Wire
 from registry_node.settings import Limits
 from registry_node.turn import STATUS_LINES, Turn, lines_of
 
-_END = b"\r\n\r\n"
 _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))  # uvicorn's middleware reads these
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
 
@@ -38,12 +37,6 @@ class AtOnce(Protocol):
 def front_of(at_once: AtOnce, limits: Limits) -> Callable[..., Front]:
     """What uvicorn calls for each connection."""
     return partial(Front, at_once, limits)
-
-
-class HeadTooLarge(RegistryError):
-    """431 (RFC 6585)."""
-
-    status, code = 431, RequestInvalid.code
 
 
 class Front(asyncio.Protocol):
@@ -61,7 +54,7 @@ class Front(asyncio.Protocol):
         self._at_once, self._limits, self._app, self._state = at_once, limits, config.loaded_app, server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._input, self._in_head = bytearray(), False
-        self._target, self._headers = b"", list[Header]()
+        self._heads = HeadReader(limits.header_bytes)
         self._turn: Turn | None = None
         self._began = self._reading_paused = self._closing = False
         self._deadline: float | None = None
@@ -69,8 +62,6 @@ class Front(asyncio.Protocol):
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._default: tuple[Any, bytes] = (None, b"")
-        self._version, self._keep_alive = "1.1", True
-        self._new_parser()
 
     # The connection
 
@@ -158,30 +149,16 @@ class Front(asyncio.Protocol):
             if not self._turn.body.complete:
                 self._turn.arrived(self._turn.body.take(self._input))
             return False
-        head = self._next_head()
+        head = self._heads.take(self._input)
         if head is None:
-            return False
-        self._wait_for(None)
-        self._begin(head)
-        return True
-
-    def _next_head(self) -> bytes | None:
-        while self._input[:2] == b"\r\n":  # an empty line before a request is dropped (RFC 9112 section 2.2)
-            del self._input[:2]
-        end = self._input.find(_END)
-        if end > self._limits.header_bytes or (end < 0 and len(self._input) > self._limits.header_bytes):
-            raise HeadTooLarge(f"the request head has more than {self._limits.header_bytes} bytes")
-        if end < 0:
-            if b"\n\n" in self._input:
-                check_lines(bytes(self._input))
             if self._input and not self._in_head:
                 self._in_head = True
                 self._wait_for(self._limits.head_seconds)
-            return None
+            return False
         self._in_head = False
-        head = bytes(self._input[: end + 4])
-        del self._input[: end + 4]
-        return head
+        self._wait_for(None)
+        self._begin(head)
+        return True
 
     def pace(self) -> None:
         """Reading pauses while what came is more than somebody takes."""
@@ -197,76 +174,49 @@ class Front(asyncio.Protocol):
 
     # A request
 
-    def _new_parser(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self._version = self._parser.get_http_version()
-        self._keep_alive = self._version == "1.1" and self._parser.should_keep_alive()  # known only here
-
-    def _parse(self, head: bytes) -> None:
-        check_lines(head)
-        self._target, self._headers = b"", list[Header]()
-        try:
-            self._parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            self._new_parser()  # we go on in HTTP/1.1, as a server may
-            raise RequestInvalid("this server does not change protocols") from None
-        except httptools.HttpParserError:
-            raise RequestInvalid("the request cannot be read") from None
-
-    def _begin(self, head: bytes) -> None:
-        self._parse(head)
-        method, version, keep_alive = self._parser.get_method().decode("ascii"), self._version, self._keep_alive
-        body = body_of(self._headers, version)
-        path, _, query = self._target.partition(b"?")
-        if body.complete and not query and keep_alive and method in ("GET", "HEAD") and self._answered(method, path):
+    def _begin(self, head: Head) -> None:
+        path, _, query = head.target.partition(b"?")
+        short = head.body.complete and not query and head.keep_alive and head.method in ("GET", "HEAD")
+        if short and self._answered(head, path):
             return
         if not path.startswith(b"/") or not path.isascii():
             raise RequestInvalid("the request target must be a path")
-        if not body.complete:
-            self._new_parser()  # the body is framed here, not there
-        expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
-        scope = self._scope(method, version, path, query)
-        turn = Turn(self, scope, body, keep_alive=keep_alive, expects=expects, done=self._answer_sent)
+        scope = self._scope(head, path, query)
+        turn = Turn(
+            self, scope, head.body, keep_alive=head.keep_alive, expects=head.expects_continue, done=self._answer_sent
+        )
         self._turn = turn
-        if body.complete:
+        if head.body.complete:
             turn.arrived(b"")
         task = self._loop.create_task(turn.run(self._app))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _answered(self, method: str, path: bytes) -> bool:
+    def _answered(self, head: Head, path: bytes) -> bool:
         """The short way."""
-        if any(name in _FORWARDED for name, _ in self._headers):
+        if any(name in _FORWARDED for name, _ in head.headers):
             return False
-        wire = self._at_once(method, path, self._headers, self._client[0] if self._client else "")
+        wire = self._at_once(head.method, path, head.headers, self._client[0] if self._client else "")
         if wire is None:
             return False
         self._transport.write(b"".join((STATUS_LINES[200], self.default_lines(), wire.lines, b"\r\n", wire.body)))
         self._next_request()
         return True
 
-    def _scope(self, method: str, version: str, path: bytes, query: bytes) -> dict[str, Any]:
+    def _scope(self, head: Head, path: bytes, query: bytes) -> dict[str, Any]:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": version,
+            "http_version": head.version,
             "server": self._server,
             "client": self._client,
             "scheme": self._scheme,
             "root_path": "",
-            "method": method,
+            "method": head.method,
             "path": unquote(path.decode("ascii")),
             "raw_path": path,
             "query_string": query,
-            "headers": self._headers,
+            "headers": head.headers,
             "state": {},
             "extensions": {} if self._scheme == "https" else {ZERO_COPY: {}},
         }
