@@ -28,6 +28,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from wcmatch import glob
 
+from identity import expressions
+
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$"
 SIZE = r"^[0-9]+(\.[0-9]+)?([KMGTP]i?)?B$"
@@ -117,9 +119,9 @@ def _expression(text: str) -> str:
     if len(text) > EXPRESSION_LIMIT:
         raise ValueError(f"is longer than {EXPRESSION_LIMIT} characters")
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"is not a regular expression: {error}") from None
+        expressions.Expression.compile(text)  # what the nodes match with
+    except ValueError as error:
+        raise ValueError(f"is not a regular expression that nodes match: {error}") from None
     return text
 
 

@@ -17,7 +17,7 @@ from oci_wire.errors import Denied, ManifestInvalid, NameInvalid, TagInvalid
 from oci_wire.extension import TagReceipt, TagTransaction
 from oci_wire.manifest import Manifest
 from oci_wire.registry import Call, Chunks, Upload
-from registry_node.registries.expressions import Expression
+from identity.expressions import Expression
 from registry_node.registries.through import Through, Whole
 from registry_node.settings import Rules
 

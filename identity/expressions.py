@@ -1,4 +1,4 @@
-"""Regular expressions of settings, matched in bounded time: a name is never worth a second of CPU (ReDoS).
+"""Regular expressions of settings and topologies, matched in bounded time: a name is never worth a second of CPU (ReDoS).
 
 Python's ``re`` goes back and tries again, which takes exponential time for expressions like ``(a+)+``. Here all
 ways through a text are followed at once, as the set of places where they stand. What cannot be matched that way
@@ -29,6 +29,13 @@ _CATEGORIES = {
     _op.CATEGORY_NOT_WORD: re.compile(r"\W"),
     _op.CATEGORY_SPACE: re.compile(r"\s"),
     _op.CATEGORY_NOT_SPACE: re.compile(r"\S"),
+}
+
+_UNTAKEN = {
+    "ASSERT": "looking ahead or behind",
+    "ASSERT_NOT": "looking ahead or behind",
+    "GROUPREF": "a reference to a group",
+    "AT": "an anchor inside",
 }
 
 
@@ -130,4 +137,5 @@ def _accepts(op: Any, value: Any) -> Callable[[str], bool]:
         wanted = value[0][0] is not _op.NEGATE
         parts = [_accepts(*each) for each in value if each[0] is not _op.NEGATE]
         return lambda character: any(part(character) for part in parts) is wanted
-    raise ValueError(f"{str(op).lower().replace('_', ' ')} is not taken: use characters, classes, groups and repeats")
+    what = _UNTAKEN.get(str(op), str(op).lower().replace("_", " "))
+    raise ValueError(f"{what} is not taken: use characters, classes, groups and repeats")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_node.registries.expressions import Expression
+from identity.expressions import Expression
 
 _ATOMS = st.sampled_from(["a", "b", "-", r"\d", r"[a-c]", r"[^a]", r"\w", ".", r"\."])
 _EXPRESSIONS = st.recursive(
