@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from promotions.schema import METADATA
+from promotions.schema import METADATA, TooNew
 
 HEAD = "0002"  # the newest revision; a test compares it with the history
 BUSY_MILLISECONDS = 30_000
@@ -19,10 +19,6 @@ BUSY_MILLISECONDS = 30_000
 
 class DatabaseUnusable(Exception):
     """The database cannot be used; the message says which file, why, and what to do."""
-
-
-class TooNew(Exception):
-    """The database has a revision that this version does not know."""
 
 
 def open_database(path: Path) -> Engine:

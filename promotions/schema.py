@@ -6,6 +6,11 @@ from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, MetaDat
 
 METADATA = MetaData()
 
+
+class TooNew(Exception):
+    """The database has a revision that this version does not know."""
+
+
 PROMOTIONS = Table(
     "promotions",
     METADATA,

@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection
 
-from promotions.database import TooNew
+from promotions.schema import TooNew
 
 
 def upgrade(connection: Connection) -> None:
