@@ -136,11 +136,17 @@ class State:
         actual = repository.tags.get(tag)
         if actual is None or actual.digest == to:
             return
-        if any(fnmatch.fnmatchcase(tag, pattern) for pattern in self.immutable_tags):
+        if self._is_immutable(tag):
             raise TagImmutable(f"tag {tag!r} is immutable and names {actual.digest}")
 
+    def _is_immutable(self, tag: str) -> bool:
+        return any(fnmatch.fnmatchcase(tag, pattern) for pattern in self.immutable_tags)
+
     def check_free(self, repository: Repository, digest: Digest) -> None:
-        """Whether a digest may go. Raises Denied while somebody holds it."""
+        """Whether a digest may go. Raises TagImmutable when an immutable tag needs it, Denied while somebody holds it."""
+        for tag, shown in repository.tags.items():
+            if self._is_immutable(tag) and digest in _needed(repository, shown.digest):
+                raise TagImmutable(f"the immutable tag {tag!r} needs {digest}")
         for owner, hold in repository.holds.items():
             if hold.until > self.clock() and str(digest) in hold.digests:
                 raise Denied(f"{digest} is held by {owner}: {hold.reason}")
@@ -198,6 +204,18 @@ class State:
                 await self._news.wait()
         except TimeoutError:
             return
+
+
+def _needed(repository: Repository, root: Digest) -> set[Digest]:
+    """What a manifest names, through indexes and images, itself included."""
+    found, ahead = set[Digest](), [root]
+    while ahead:
+        digest = ahead.pop()
+        manifest = repository.manifests.get(digest)
+        if digest not in found and manifest is not None:
+            ahead += [each.digest for each in (*manifest.children, *manifest.blobs)]
+        found.add(digest)
+    return found
 
 
 def page(items: Sequence[T], names: Sequence[str], after: str, limit: int | None, most: int) -> Page[T]:

@@ -113,6 +113,12 @@ class App:
         rendered, request_id = found
         return Wire(b"%bx-request-id: %b\r\n" % (rendered.lines, request_id), rendered.body if method == "GET" else b"")
 
+    def refused(self, method: str, path: str, status: int, sent: int, remote: str) -> bytes:
+        """Records a request that the server refused itself (front.py). Its request id."""
+        trace = Trace(status=status, sent=sent)
+        self._record(Request(method, path, {}, remote=remote), trace)
+        return trace.request_id.encode()
+
     async def _at_once(self, method: str, rendered: Rendered, request_id: bytes, send: Send) -> None:
         headers = [*rendered.headers, (b"x-request-id", request_id)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -242,7 +248,7 @@ class App:
         seconds = time.monotonic() - trace.began
         method = request.method if request.method in _KNOWN_METHODS else "other"
         self.metrics.observe(Observation(method, trace.handler, trace.status, seconds, request.received, trace.sent))
-        if self.log is not None and request.path not in PROBES:
+        if self.log is not None and (request.path not in PROBES or trace.handler == "none"):
             self.log.add(
                 level="info",
                 request_id=trace.request_id,

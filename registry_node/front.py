@@ -34,9 +34,13 @@ class AtOnce(Protocol):
     def __call__(self, method: str, path: bytes, headers: list[Header], remote: str) -> Wire | None: ...
 
 
-def front_of(at_once: AtOnce, limits: Limits) -> Callable[..., Front]:
-    """What uvicorn calls for each connection."""
-    return partial(Front, at_once, limits)
+class Refused(Protocol):
+    def __call__(self, method: str, path: str, status: int, sent: int, remote: str) -> bytes: ...
+
+
+def front_of(at_once: AtOnce, limits: Limits, refused: Refused) -> Callable[..., Front]:
+    """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
+    return partial(Front, at_once, limits, refused)
 
 
 class Front(asyncio.Protocol):
@@ -46,12 +50,15 @@ class Front(asyncio.Protocol):
         self,
         at_once: AtOnce,
         limits: Limits,
+        refused: Refused,
+        *,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._at_once, self._limits, self._app, self._state = at_once, limits, config.loaded_app, server_state
+        self._refused = refused
         self._loop = _loop or asyncio.get_running_loop()
         self._input, self._in_head = bytearray(), False
         self._heads = HeadReader(limits.header_bytes)
@@ -226,10 +233,13 @@ class Front(asyncio.Protocol):
         if self._turn is not None:  # a broken body: its app learns that the client is gone
             return self.cut()
         body = to_json(error)
+        method, path = self._heads.asked()
+        request_id = self._refused(method, path, error.status, len(body), self._client[0] if self._client else "")
         lines = lines_of((
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
+            (b"x-request-id", request_id),
         ))  # fmt: skip
         self.write(STATUS_LINES[error.status] + self.default_lines() + lines + b"\r\n" + body)
         self.close()

@@ -40,6 +40,7 @@ class HeadReader:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
+        self._content = b""  # the head that was read last, or what there is of one that is refused
         self._target, self._headers = b"", list[Header]()
         self._version, self._keep_alive = "1.1", True
         self._new_parser()
@@ -50,14 +51,22 @@ class HeadReader:
             del buffer[:2]
         end = buffer.find(_END)
         if end > self._most_bytes or (end < 0 and len(buffer) > self._most_bytes):
+            self._content = bytes(buffer[: self._most_bytes])
             raise HeadTooLarge(f"the request head has more than {self._most_bytes} bytes")
         if end < 0:
             if b"\n\n" in buffer:
-                check_lines(bytes(buffer))
+                self._content = bytes(buffer)
+                check_lines(self._content)
             return None
-        content = bytes(buffer[: end + 4])
+        self._content = bytes(buffer[: end + 4])
         del buffer[: end + 4]
-        return self._read(content)
+        return self._read(self._content)
+
+    def asked(self) -> tuple[str, str]:
+        """Method and path of the last head as far as they can be told, for the log; no query. Never raises."""
+        words = self._content.split(b"\n", 1)[0].split()
+        method, target = (words[0], words[1]) if len(words) > 1 else (b"", b"")
+        return method.decode("latin-1"), target.partition(b"?")[0].decode("latin-1")
 
     def _read(self, content: bytes) -> Head:
         self._parse(content)

@@ -95,7 +95,7 @@ async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
     with _started(settings) as app:
         config = uvicorn.Config(
             app,
-            http=front_of(app.at_once, settings.limits),  # type: ignore[arg-type] # it is only ever called
+            http=front_of(app.at_once, settings.limits, app.refused),  # type: ignore[arg-type] # it is only ever called
             ws="none",
             lifespan="off",
             log_config=None,

@@ -6,13 +6,10 @@ import asyncio
 import http
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from registry_node.framing import Body
 from registry_node.messages import ZERO_COPY, Message
-
-if TYPE_CHECKING:
-    from registry_node.front import Front
 
 _BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -41,11 +38,29 @@ def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(lines)
 
 
+class Connection(Protocol):
+    """What a turn needs of the connection that it is on."""
+
+    def write(self, content: bytes) -> None: ...
+    def cut(self) -> None: ...
+    def pace(self) -> None: ...
+    def default_lines(self) -> bytes: ...
+    async def writable(self) -> None: ...
+    async def send_file(self, file: int, offset: int, count: int) -> None: ...
+
+
 class Turn:
     """``keep_alive``: whether the connection may serve another request. ``complete``: the answer has been sent."""
 
     def __init__(
-        self, front: Front, scope: Message, body: Body, *, keep_alive: bool, expects: bool, done: Callable[[], None]
+        self,
+        front: Connection,
+        scope: Message,
+        body: Body,
+        *,
+        keep_alive: bool,
+        expects: bool,
+        done: Callable[[], None],
     ) -> None:
         self.scope, self.body, self.keep_alive = scope, body, keep_alive
         self._front, self._done = front, done

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from identity.expressions import Expression
 from identity.grants import WritePolicy
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
@@ -17,7 +18,6 @@ from oci_wire.errors import Denied, ManifestInvalid, NameInvalid, TagInvalid
 from oci_wire.extension import TagReceipt, TagTransaction
 from oci_wire.manifest import Manifest
 from oci_wire.registry import Call, Chunks, Upload
-from identity.expressions import Expression
 from registry_node.registries.through import Through, Whole
 from registry_node.settings import Rules
 

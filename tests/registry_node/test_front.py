@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -15,6 +16,7 @@ import pytest
 import uvicorn
 
 from oci_wire.digest import Digest
+from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.app import App
 from registry_node.front import front_of
@@ -47,7 +49,7 @@ async def served(app: Any, http: Any) -> AsyncIterator[int]:
 
 
 def fronted(app: App, limits: Limits = LIMITS) -> Callable[..., Any]:
-    return front_of(app.at_once, limits)
+    return front_of(app.at_once, limits, app.refused)
 
 
 @pytest.fixture
@@ -107,6 +109,31 @@ async def test_a_large_head(port: int) -> None:
     assert (await said(port, b"GET / HTTP/1.1\r\nX: " + b"a" * 5000)).startswith(b"HTTP/1.1 431 ")
 
 
+async def test_what_the_front_refuses_is_counted_and_logged(
+    tmp_path: Path, registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = build.app_of(settings(tmp_path), registry, log=True)
+    async with served(app, fronted(app)) as port:
+        answers = [
+            await said(port, b"GET /healthz?account=secret HTTP/1.1\r\n\r\n"),
+            await said(port, request(b"PUT /v2/a HTTP/1.1", b"X: " + b"a" * 5000)),
+            await said(port, b"NONSENSE\r\n\r\n"),
+        ]
+    assert app.log is not None
+    app.log.flush()
+    logged = capsys.readouterr().err
+    lines = [json.loads(line) for line in logged.splitlines()]
+    seen = [(line["method"], line["path"], line["status"], line["remote"]) for line in lines]
+    there = "127.0.0.1"
+    assert seen == [("GET", "/healthz", 400, there), ("PUT", "/v2/a", 431, there), ("other", "", 400, there)]
+    assert "secret" not in logged
+    for line, answer in zip(lines, answers, strict=True):
+        assert f"x-request-id: {line['request_id']}\r\n".encode() in answer
+    text = app.metrics.render()[1].decode()
+    assert 'registry_http_requests_total{code="400",handler="none",method="GET"} 1.0' in text
+    assert 'registry_http_requests_total{code="431",handler="none",method="PUT"} 1.0' in text
+
+
 async def test_slow_heads_and_idle_connections_end(port: int) -> None:
     assert await said(port, b"GET /hea") == b""
     assert await said(port) == b""
@@ -157,6 +184,10 @@ def nothing_at_once(*_: Any) -> None:
     return None
 
 
+def not_recorded(*_: Any) -> bytes:
+    return b"-"
+
+
 async def test_bodies_in_and_out() -> None:
     """Larger than every buffer on the way, in both framings."""
     content = bytes(range(256)) * 40_000
@@ -166,7 +197,7 @@ async def test_bodies_in_and_out() -> None:
             yield content[start : start + 100_000]
 
     async with (
-        served(echo, front_of(nothing_at_once, Limits())) as port,
+        served(echo, front_of(nothing_at_once, Limits(), not_recorded)) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
     ):
         assert (await http.post("/", content=content)).content == content
@@ -174,7 +205,7 @@ async def test_bodies_in_and_out() -> None:
 
 
 async def test_a_half_answer_cuts_the_connection() -> None:
-    async with served(echo, front_of(nothing_at_once, Limits())) as port:
+    async with served(echo, front_of(nothing_at_once, Limits(), not_recorded)) as port:
         with pytest.raises(httpx.RemoteProtocolError):
             async with httpx.AsyncClient(trust_env=False) as http:
                 await http.post(f"http://127.0.0.1:{port}/half", content=b"abc")
@@ -218,7 +249,7 @@ async def test_a_file_that_is_too_short_cuts_the_connection(tmp_path: Path, whol
             await send({"type": "http.response.zerocopysend", **part, "more_body": False})
 
     async with (
-        served(app, front_of(nothing_at_once, Limits())) as port,
+        served(app, front_of(nothing_at_once, Limits(), not_recorded)) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
     ):
         for _ in range(2):
