@@ -146,9 +146,7 @@ class App:
             await self._deliver(request, response, trace, send)
         except ClientGone:
             pass  # nobody is left to answer; an upload keeps what came
-        except (
-            Exception
-        ) as error:  # in the middle of a body: the server cuts the connection, so it is not taken as whole
+        except Exception as error:  # in mid-body the server then cuts the connection: half is not taken for whole
             self._report(trace, error)
         finally:
             self.in_flight -= 1
