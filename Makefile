@@ -55,8 +55,8 @@ bench-quick: setup ## the node against Debian's docker-registry, in one run
 	@$(BIN)/python bench/node_vs_docker_registry.py
 
 lock: setup ## renew the lock files (hashes, no addresses)
-	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml -o requirements.lock
-	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml --group dev -o requirements-dev.lock
+	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml --extra postgresql -o requirements.lock
+	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml --group dev --extra postgresql -o requirements-dev.lock
 
 clean: ## what the commands above have made, but for the tools
 	@rm -rf $(VENV) .demo .towpath .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
