@@ -21,8 +21,8 @@ class Strict(BaseModel):
 class Listen(Strict):
     """Where the node answers. Port 0 takes a free one (tests)."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="Address or host name to listen on.")
+    port: int = Field(ge=0, le=65535, description="TCP port; 0 takes a free one.")
 
     @property
     def loopback(self) -> bool:
@@ -35,10 +35,16 @@ class Listen(Strict):
 class User(Strict):
     """A person (bcrypt hash) or a robot (SHA-256 of its token, hex). Never a secret itself."""
 
-    robot: bool = False
-    password_bcrypt: str | None = Field(default=None, pattern=r"^\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}$")
-    token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    groups: tuple[Name, ...] = ()
+    robot: bool = Field(default=False, description="A program, no person; `write: robots` asks for this.")
+    password_bcrypt: str | None = Field(
+        default=None,
+        pattern=r"^\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}$",
+        description="The password's bcrypt hash, as `htpasswd -nB` writes it.",
+    )
+    token_sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of a robot's token, in hex."
+    )
+    groups: tuple[Name, ...] = Field(default=(), description="Groups that the user is in; a grant may name one.")
 
     @model_validator(mode="after")
     def _has_one_credential(self) -> Self:
@@ -48,10 +54,10 @@ class User(Strict):
 
 
 class GrantSettings(Strict):
-    to: Name
-    allow: tuple[Action, ...] = Field(min_length=1)
-    repositories: tuple[str, ...] = ("**",)
-    tags: tuple[str, ...] = ("**",)
+    to: Name = Field(description="A user, a group, `everyone` (also without credentials) or `authenticated`.")
+    allow: tuple[Action, ...] = Field(min_length=1, description="What they may do.")
+    repositories: tuple[str, ...] = Field(default=("**",), description="Globs of repository names; `**` crosses `/`.")
+    tags: tuple[str, ...] = Field(default=("**",), description="Globs of tag names.")
 
     def grant(self) -> Grant:
         return Grant(self.to, frozenset(self.allow), self.repositories, self.tags)
@@ -60,47 +66,55 @@ class GrantSettings(Strict):
 class Rules(Strict):
     """What a write must satisfy. Stateless ones are views over the port, the others run in the writing transaction."""
 
-    write: WritePolicy = WritePolicy.OPEN
-    repository_name: str | None = None  # a regular expression, matched against the whole name
-    tag_name: str | None = None
-    require_labels: tuple[str, ...] = ()
-    immutable_tags: tuple[str, ...] = ()  # globs
-    quota_bytes: int | None = Field(default=None, gt=0)
-    sparse_images: bool = False  # whether an image may lack blobs (a cache in front may fetch them later)
-    sparse_indexes: bool = True  # whether an index may come before, or without, some of its manifests (image-spec 1.1)
+    write: WritePolicy = Field(default=WritePolicy.OPEN, description="Who may write at all; grants narrow it.")
+    repository_name: str | None = Field(
+        default=None, description="A regular expression that the whole name of a repository matches."
+    )
+    tag_name: str | None = Field(default=None, description="A regular expression that a whole tag matches.")
+    require_labels: tuple[str, ...] = Field(default=(), description="Labels that every image's configuration has.")
+    immutable_tags: tuple[str, ...] = Field(
+        default=(), description="Globs of tags that neither move nor go; their digest cannot be deleted either."
+    )
+    quota_bytes: int | None = Field(default=None, gt=0, description="Most bytes of content in all; none: no limit.")
+    sparse_images: bool = Field(default=False, description="Whether an image may lack some of its blobs.")
+    sparse_indexes: bool = Field(
+        default=True, description="Whether an index may come before, or without, some of its manifests."
+    )
 
 
 class Tokens(Strict):
     """Our own ES256 tokens (distribution's token authentication)."""
 
-    ttl: int = Field(default=300, ge=60, le=3600)  # seconds
-    leeway: int = Field(default=60, ge=0, le=300)
+    ttl: int = Field(default=300, ge=60, le=3600, description="Seconds that a token is valid.")
+    leeway: int = Field(default=60, ge=0, le=300, description="Seconds by which clocks may differ.")
 
 
 class Limits(Strict):
-    manifest_bytes: int = 4 * MIB
-    upload_session_seconds: int = Field(default=24 * 3600, ge=60)
-    drain_seconds: float = Field(default=10.0, ge=0)
-    header_bytes: int = Field(default=64 * 1024, ge=1024)
-    head_seconds: float = Field(default=15.0, gt=0)  # from the first byte of a request head to its end
-    idle_seconds: float = Field(default=75.0, gt=0)  # a kept connection without a request
-    upload_sessions: int = Field(default=5000, ge=1)  # open at once, for one identity
+    manifest_bytes: int = Field(default=4 * MIB, description="Bytes of the largest manifest that is taken.")
+    upload_session_seconds: int = Field(
+        default=24 * 3600, ge=60, description="An upload session ends when nothing came for so long."
+    )
+    drain_seconds: float = Field(default=10.0, ge=0, description="On SIGTERM, how long requests may go on.")
+    header_bytes: int = Field(default=64 * 1024, ge=1024, description="Bytes of the largest request head.")
+    head_seconds: float = Field(default=15.0, gt=0, description="From the first byte of a request head to its end.")
+    idle_seconds: float = Field(default=75.0, gt=0, description="A kept connection without a request ends then.")
+    upload_sessions: int = Field(default=5000, ge=1, description="Upload sessions open at once, for one identity.")
 
 
 class NodeSettings(Strict):
     """One declared node."""
 
-    node: Name
-    scope: Name
-    site: Name = "local"
-    kind: Literal["local"] = "local"
-    listen: Listen
-    data: Path  # the node's own folder: blobs, uploads, index, journal, keys
-    users: dict[Name, User] = Field(default_factory=dict)
-    grants: tuple[GrantSettings, ...] = ()
-    rules: Rules = Rules()
-    tokens: Tokens = Tokens()
-    limits: Limits = Limits()
+    node: Name = Field(description="The node's name; also the service that its tokens are for.")
+    scope: Name = Field(description="The scope whose content it holds.")
+    site: Name = Field(default="local", description="The site that it stands in.")
+    kind: Literal["local"] = Field(default="local", description="What it does: host content of its own.")
+    listen: Listen = Field(description="Where it answers.")
+    data: Path = Field(description="The node's own folder: blobs, uploads, index, journal, keys.")
+    users: dict[Name, User] = Field(default_factory=dict, description="Who may sign in, by name.")
+    grants: tuple[GrantSettings, ...] = Field(default=(), description="Who may do what; nothing else is allowed.")
+    rules: Rules = Field(default=Rules(), description="What a write must satisfy.")
+    tokens: Tokens = Field(default=Tokens(), description="The bearer tokens that it issues.")
+    limits: Limits = Field(default=Limits(), description="Sizes, times and numbers.")
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from registry_node.settings import NodeSettings
 from topology.load import load
 from towpath.exits import Exit
 from towpath.main import VERBS, app_of, run
@@ -69,3 +72,21 @@ def test_the_quickstart_s_picture_is_what_the_program_draws(capsys: pytest.Captu
     file = TOP / "examples" / "quickstart" / "topology.yaml"
     assert run(["graph", "--format", "svg", "-f", str(file)]) is Exit.DONE
     assert capsys.readouterr().out.strip() == (TOP / "docs" / "quickstart.svg").read_text().strip()
+
+
+def test_the_reference_of_settings_is_the_code_s() -> None:
+    """Run scripts/settings-reference after a change of registry_node/settings.py."""
+    script = TOP / "scripts" / "settings-reference"
+    printed = subprocess.run(
+        [sys.executable, str(script), "--print"], capture_output=True, text=True, check=True
+    ).stdout
+    assert (TOP / "docs" / "reference-node-settings.md").read_text() == printed
+    rows = [line for line in printed.splitlines() if line.startswith("| `")]
+    assert len(rows) > 30
+    assert [row for row in rows if row.endswith("|  |")] == [], "every setting says what it means"
+
+
+def test_the_smallest_settings_file_of_the_reference_works() -> None:
+    text = (TOP / "docs" / "reference-node-settings.md").read_text()
+    (shown,) = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert NodeSettings.model_validate_json(shown).grants[0].to == "everyone"
