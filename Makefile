@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Compiled modules halve the start of every command; some environments switch them off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test setup fast lint types imports tests conformance bench-quick lock clean
+.PHONY: help demo test setup fast lint types imports tests conformance bench bench-quick lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -51,8 +51,11 @@ fast: setup ## the tests that need no other program and no waiting
 conformance: setup ## the official OCI conformance program against a node, at stable and at dev
 	@$(BIN)/pytest -q -s -m conformance
 
-bench-quick: setup ## the node against Debian's docker-registry, in one run
-	@$(BIN)/python bench/node_vs_docker_registry.py
+bench: setup ## the node against distribution 3.1.2 and docker-registry 2.8.2 in one run: every target of the design
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-quick: setup ## the same in under a minute, against distribution 3.1.2; ends with one JSON line of the ratios
+	@$(BIN)/python -m bench --quick
 
 lock: setup ## renew the lock files (hashes, no addresses)
 	@.tools/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q --upgrade pyproject.toml --extra postgresql -o requirements.lock

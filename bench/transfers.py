@@ -4,74 +4,150 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import Protocol
 from urllib.parse import urlsplit
 
-import httpx
+from bench.content import MIB
+from bench.peers import Peer
 
-_PIECE = 1024 * 1024
 _CHUNK = 64 * 1024  # of a chunked body, about what docker sends
 
 
-class Registry(Protocol):
-    host: str
-
-    @property
-    def headers(self) -> dict[str, str]: ...
-
-
-def _connect(host: str) -> socket.socket:
-    name, _, port = host.partition(":")
-    return socket.create_connection((name, int(port)), timeout=120)
+def _connect(peer: Peer) -> socket.socket:
+    name, _, port = peer.host.partition(":")
+    plain = socket.create_connection((name, int(port)), timeout=120)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if peer.authority is None:
+        return plain
+    return ssl.create_default_context(cafile=str(peer.authority)).wrap_socket(plain, server_hostname=name)
 
 
-def _head(line: str, host: str, headers: dict[str, str]) -> bytes:
-    fields = {"Host": host, "Connection": "close", **headers}
+def _head(line: str, peer: Peer, headers: dict[str, str]) -> bytes:
+    fields = {"Host": peer.host, "Connection": "close", **headers}
     return "\r\n".join([line, *(f"{name}: {value}" for name, value in fields.items()), "", ""]).encode()
 
 
-def download(registry: Registry, path: str, size: int) -> float:
-    """Seconds to read a blob of ``size`` bytes."""
-    buffer, received = bytearray(_PIECE), 0
-    began = time.perf_counter()
-    with _connect(registry.host) as connection:
-        connection.sendall(_head(f"GET {path} HTTP/1.1", registry.host, registry.headers))
+def _repository(path: str) -> str:
+    return path.removeprefix("/v2/").rsplit("/", 2)[0]
+
+
+def download(peer: Peer, path: str, size: int) -> None:
+    """Reads a blob of ``size`` bytes and drops it."""
+    buffer, received = bytearray(MIB), 0
+    with _connect(peer) as connection:
+        connection.sendall(_head(f"GET {path} HTTP/1.1", peer, peer.headers(_repository(path))))
         while count := connection.recv_into(buffer):
             received += count
-    seconds = time.perf_counter() - began
     if received < size:
-        raise SystemExit(f"bench: {received} bytes of {size} came")
-    return seconds
+        raise SystemExit(f"bench: {peer.name} sent {received} bytes of {size}")
 
 
-def upload(registry: Registry, size: int, *, chunked: bool) -> float:
-    """Seconds from the first byte of a PUT of fresh content to its 201 (the session is opened before)."""
-    content = os.urandom(_PIECE) * (size // _PIECE)
-    digest = f"sha256:{sha256(content).hexdigest()}"
-    base = f"http://{registry.host}"
-    answer = httpx.post(f"{base}/v2/bench/r1/blobs/uploads/", headers=registry.headers, trust_env=False)
-    url = urlsplit(answer.raise_for_status().headers["location"])
-    target = f"{url.path}?{url.query + '&' if url.query else ''}digest={digest}"
-    body_header = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(content))}
-    headers = {**registry.headers, "Content-Type": "application/octet-stream", **body_header}
-    view = memoryview(content)
-    began = time.perf_counter()
-    with _connect(registry.host) as connection:
-        connection.sendall(_head(f"PUT {target} HTTP/1.1", registry.host, headers))
-        if chunked:
-            for start in range(0, len(content), _CHUNK):
-                piece = view[start : start + _CHUNK]
-                connection.sendmsg([b"%x\r\n" % len(piece)])
+def downloads(peer: Peer, path: str, size: int, at_once: int) -> float:
+    """Seconds for so many of them at the same time."""
+    with ThreadPoolExecutor(at_once) as threads:
+        began = time.perf_counter()
+        for each in [threads.submit(download, peer, path, size) for _ in range(at_once)]:
+            each.result()
+        return time.perf_counter() - began
+
+
+class Upload:
+    """A PUT of fresh content: the session is opened and the content hashed before the clock runs."""
+
+    def __init__(self, peer: Peer, megabytes: int, *, chunked: bool, repository: str = "bench/r1") -> None:
+        self._peer, self._repository, self._chunked = peer, repository, chunked
+        self._megabyte, self._count = os.urandom(MIB), megabytes
+        hasher = sha256()
+        for _ in range(megabytes):
+            hasher.update(self._megabyte)
+        self.digest = f"sha256:{hasher.hexdigest()}"
+        with peer.client() as client:
+            answer = client.post(f"/v2/{repository}/blobs/uploads/").raise_for_status()
+        url = urlsplit(answer.headers["location"])
+        self._target = f"{url.path}?{url.query + '&' if url.query else ''}digest={self.digest}"
+
+    def send(self, sent: Callable[[int], None] = lambda count: None) -> float:
+        """Seconds from the first byte to its 201. ``sent`` is told of every megabyte."""
+        framing = {"Transfer-Encoding": "chunked"} if self._chunked else {"Content-Length": str(self._count * MIB)}
+        headers = {**self._peer.headers(self._repository), "Content-Type": "application/octet-stream", **framing}
+        piece = _chunked(self._megabyte) if self._chunked else self._megabyte
+        began = time.perf_counter()
+        with _connect(self._peer) as connection:
+            connection.sendall(_head(f"PUT {self._target} HTTP/1.1", self._peer, headers))
+            for _ in range(self._count):
                 connection.sendall(piece)
-                connection.sendall(b"\r\n")
-            connection.sendall(b"0\r\n\r\n")
-        else:
-            connection.sendall(view)
-        status = connection.recv(65536).split(b" ", 2)[1]
-    seconds = time.perf_counter() - began
-    if status != b"201":
-        raise SystemExit(f"bench: the upload was answered with {status.decode()}")
-    httpx.delete(f"{base}/v2/bench/r1/blobs/{digest}", headers=registry.headers, trust_env=False)
+                sent(MIB)
+            if self._chunked:
+                connection.sendall(b"0\r\n\r\n")
+            status = connection.recv(65536).split(b" ", 2)[1]
+        seconds = time.perf_counter() - began
+        if status != b"201":
+            raise SystemExit(f"bench: {self._peer.name} answered the upload with {status.decode()}")
+        return seconds
+
+    def forget(self) -> None:
+        """Deletes the blob, frees its disk, and lets the disk come to rest."""
+        with self._peer.client() as client:
+            client.delete(f"/v2/{self._repository}/blobs/{self.digest}")
+        self._peer.purge(self.digest)
+        os.sync()
+
+
+def _chunked(content: bytes) -> bytes:
+    """Framed in chunks (RFC 9112 section 7.1)."""
+    pieces = (content[start : start + _CHUNK] for start in range(0, len(content), _CHUNK))
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+
+
+def upload(peer: Peer, megabytes: int, *, chunked: bool) -> float:
+    """Seconds for one."""
+    one = Upload(peer, megabytes, chunked=chunked)
+    seconds = one.send()
+    one.forget()
     return seconds
+
+
+class Sent:
+    """MiB that the uploads of ``uploading`` have sent."""
+
+    def __init__(self) -> None:
+        self._lock, self.bytes = threading.Lock(), 0
+        self.began = time.perf_counter()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.bytes += count
+
+    def rate(self) -> float:
+        """MiB a second so far."""
+        return self.bytes / MIB / (time.perf_counter() - self.began)
+
+
+@contextmanager
+def uploading(peer: Peer, at_once: int, megabytes: int) -> Iterator[Sent]:
+    """So many uploads go on, one after the other each, until the block ends."""
+    stop, done = threading.Event(), list[Upload]()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            one = Upload(peer, megabytes, chunked=False)
+            one.send(sent.add)
+            done.append(one)
+
+    sent = Sent()
+    with ThreadPoolExecutor(at_once) as threads:
+        running = [threads.submit(go_on) for _ in range(at_once)]
+        try:
+            yield sent
+        finally:
+            stop.set()
+            for each in running:
+                each.result()
+    for one in done:
+        one.forget()
