@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from oci_wire.errors import RequestInvalid
 
 Header = tuple[bytes, bytes]
+_VERSIONS = frozenset((b" HTTP/1.1", b" HTTP/1.0"))
 _LENGTH_DIGITS = 18  # no body has more
 _LINE = 1024  # bytes of a chunk's size line, extensions included
 _TRAILERS = 8192
-_HEX = frozenset(b"0123456789abcdefABCDEF")
+_TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
+_SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;" + _TEXT + rb")?")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):" + _TEXT)
+# What would say something else about the message than its head does (RFC 9110 section 6.5.1).
+_NO_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host", b"trailer"))
 
 
 def check_lines(head: bytes) -> None:
@@ -21,8 +27,9 @@ def check_lines(head: bytes) -> None:
         raise RequestInvalid("header lines must end in CR LF")
     if b"\n " in head or b"\n\t" in head:
         raise RequestInvalid("folded header lines are not taken")
-    if head.count(b" ", 0, head.find(b"\r")) != 2:
-        raise RequestInvalid("the request line must be a method, a target and a version")
+    end = head.find(b"\r")
+    if head.count(b" ", 0, end) != 2 or head[end - 9 : end] not in _VERSIONS:
+        raise RequestInvalid("the request line must be a method, a target and a version: HTTP/1.1")
 
 
 class Counted:
@@ -107,6 +114,7 @@ class Chunked:
             self._trailers += len(line)
             if self._trailers > _TRAILERS:
                 raise RequestInvalid("the trailers of the chunked body are too long")
+            _check_trailer(line)
             self.complete = not line
 
 
@@ -114,11 +122,17 @@ Body = Counted | Chunked
 
 
 def _chunk_size(line: bytes) -> int:
-    digits, _, extension = line.partition(b";")
-    digits = digits.rstrip(b" \t")
-    if not digits or len(digits) > 15 or not _HEX.issuperset(digits) or b"\r" in extension:
+    found = _SIZE_LINE.fullmatch(line)
+    if found is None:
         raise RequestInvalid("a chunk must begin with its size in hex digits")
-    return int(digits, 16)
+    return int(found[1], 16)
+
+
+def _check_trailer(line: bytes) -> None:
+    """A trailer is a field as in the head; an empty line ends them. Raises RequestInvalid."""
+    field = _FIELD.fullmatch(line)
+    if line and (field is None or field[1].lower() in _NO_TRAILERS):
+        raise RequestInvalid("the trailers of the chunked body cannot be read, or say how it is framed")
 
 
 def body_of(headers: Iterable[Header], version: str) -> Body:

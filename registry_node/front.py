@@ -186,8 +186,8 @@ class Front(asyncio.Protocol):
         short = head.body.complete and not query and head.keep_alive and head.method in ("GET", "HEAD")
         if short and self._answered(head, path):
             return
-        if not path.startswith(b"/") or not path.isascii():
-            raise RequestInvalid("the request target must be a path")
+        if not head.target.isascii() or b"#" in head.target:
+            raise RequestInvalid("the request target must be ASCII, without a fragment")
         scope = self._scope(head, path, query)
         turn = Turn(
             self, scope, head.body, keep_alive=head.keep_alive, expects=head.expects_continue, done=self._answer_sent

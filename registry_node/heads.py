@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import httptools
@@ -10,6 +11,7 @@ from oci_wire.errors import RegistryError, RequestInvalid
 from registry_node.framing import Body, Header, body_of, check_lines
 
 _END = b"\r\n\r\n"
+_ABSOLUTE = re.compile(rb"(?i)https?://([^/?#@]+)(.*)")
 
 
 class HeadTooLarge(RegistryError):
@@ -86,6 +88,19 @@ class HeadReader:
             raise RequestInvalid("this server does not change protocols") from None
         except httptools.HttpParserError:
             raise RequestInvalid("the request cannot be read") from None
+        if not self._target.startswith(b"/"):
+            self._from_absolute_form()
+
+    def _from_absolute_form(self) -> None:
+        """A target with scheme and host, which then counts, whatever the Host header says (RFC 9112 section 3.2.2).
+        Raises RequestInvalid for other targets."""
+        found = _ABSOLUTE.fullmatch(self._target)
+        if found is None:
+            raise RequestInvalid("the request target must be a path, or a URL of http or https")
+        if [name for name, _ in self._headers].count(b"host") > 1:
+            raise RequestInvalid("the host header came twice")
+        self._target = found[2] if found[2].startswith(b"/") else b"/" + found[2]
+        self._headers = [(b"host", found[1]), *(each for each in self._headers if each[0] != b"host")]
 
     # What httptools calls
 

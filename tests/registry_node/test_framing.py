@@ -19,6 +19,8 @@ HOST = (b"host", b"a")
         b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET / RTSP/1.0\r\nHost: a\r\n\r\n",
     ],
 )
 def test_lines_that_end_or_go_on_oddly(head: bytes) -> None:

@@ -104,6 +104,17 @@ async def test_odd_requests_are_refused_and_the_connection_ends(port: int, wire:
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize(
+    ("target", "status"), [(b"/healthz", b"200"), (b"", b"404"), (b"?x=1", b"404"), (b"/healthz#x", b"400")]
+)
+async def test_a_target_with_scheme_and_host_counts_for_the_host(port: int, target: bytes, status: bytes) -> None:
+    line = b"GET HTTP://other.test:81" + target + b" HTTP/1.1"
+    answer = await said(port, request(line, b"Connection: close"))
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    asked = await said(port, request(b"GET http://other.test:81/v2/ HTTP/1.1", b"Connection: close"))
+    assert b'realm="http://other.test:81/auth/token"' in asked
+
+
 async def test_a_large_head(port: int) -> None:
     assert (await said(port, request(b"GET / HTTP/1.1", b"X: " + b"a" * 5000))).startswith(b"HTTP/1.1 431 ")
     assert (await said(port, b"GET / HTTP/1.1\r\nX: " + b"a" * 5000)).startswith(b"HTTP/1.1 431 ")
