@@ -18,6 +18,7 @@ from registry_node.credentials import Credentials, WrongCredentials
 from registry_node.settings import NodeSettings
 
 TOKEN_PATH = "/auth/token"  # noqa: S105 - a path, no secret
+ALL_BLOBS = "blobs"  # ``registry:blobs:pull``, a token scope of ours: to mount without naming a source
 
 
 class Challenged(Unauthorized):
@@ -51,11 +52,18 @@ class Policy:
         needed = write_action(self.write, who)
         return needed is not None and self.may(who, needed, repository, tag)
 
+    def may_pull_everything(self, who: Principal) -> bool:
+        """Whether one grant is to pull every repository, whatever it is called."""
+        return any(
+            Action.PULL in each.allow and "**" in each.repositories and who.is_called(each.to) for each in self.grants
+        )
+
     def granted(self, who: Principal, wanted: TokenScope) -> TokenScope:
         """The part of a token scope that this caller has (intersection; ``*`` asks for all of it)."""
         if wanted.kind != "repository":
             listing = wanted.name == "catalog" and not who.anonymous
-            return TokenScope(wanted.kind, wanted.name, frozenset({"*"} if listing else ()))
+            mounting = wanted.name == ALL_BLOBS and self.may_pull_everything(who)
+            return TokenScope(wanted.kind, wanted.name, frozenset({"*"} if listing else {"pull"} if mounting else ()))
         name = wanted.name
         has = {
             "pull": self.may(who, Action.PULL, name),
@@ -81,21 +89,13 @@ class Caller:
     def may_mount(self, source: str | None, target: str) -> bool:
         """Whether blobs of ``source`` (None: of any repository) may become blobs of ``target`` for this caller.
         Raises Challenged when they may, and only their token was issued for less."""
-        if source is None:
-            return self.may_pull_everything()
-        if not self.policy.may(self.who, Action.PULL, source):
-            return False
-        if not self._issued_for("pull", source):
-            wanted = f"repository:{target}:pull,push repository:{source}:pull"
+        kind, name = ("registry", ALL_BLOBS) if source is None else ("repository", source)
+        policy = self.policy
+        may = policy.may_pull_everything(self.who) if source is None else policy.may(self.who, Action.PULL, source)
+        if may and not self._issued_for("pull", name, kind):
+            wanted = f"repository:{target}:pull,push {kind}:{name}:pull"
             raise Challenged(f"this token was not issued for {wanted}", wanted, "insufficient_scope")
-        return True
-
-    def may_pull_everything(self) -> bool:
-        """Whether one of their grants is to pull every repository (a mount that names no source asks this)."""
-        return self.scopes is None and any(
-            Action.PULL in each.allow and "**" in each.repositories and self.who.is_called(each.to)
-            for each in self.policy.grants
-        )
+        return may
 
     def require_pull(self, repository: str, tag: str | None = None) -> None:
         """Raises Challenged or NameUnknown."""
@@ -172,9 +172,9 @@ class Caller:
             wanted = f"repository:{repository}:{ask_for or action}"
             raise Challenged(f"this token was not issued for {wanted}", wanted, "insufficient_scope")
 
-    def _issued_for(self, action: str, repository: str) -> bool:
+    def _issued_for(self, action: str, name: str, kind: str = "repository") -> bool:
         return self.scopes is None or any(
-            each.kind == "repository" and each.name == repository and action in each.actions for each in self.scopes
+            each.kind == kind and each.name == name and action in each.actions for each in self.scopes
         )
 
 

@@ -118,6 +118,25 @@ async def test_a_token_holds_what_was_asked_and_granted_and_no_more(app: App, ht
         assert (await client.get("/v2/secret/x/tags/list", headers=asked)).status_code == 404
 
 
+async def test_a_token_mounts_from_anywhere_when_it_was_issued_for_that(app: App, http: httpx.AsyncClient) -> None:
+    """A mount that names no source. The challenge does not tell whether the blob is anywhere."""
+    digest = await push_blob(http, "apps/base", b"a layer")
+    mount = {"mount": digest}
+    narrow = await token_for(app, DEV, "repository:apps/api:pull,push")
+    async with asking(app, None) as client:
+        for wanted in (mount, {"mount": str(Digest.of(b"nowhere"))}):
+            refused = await client.post("/v2/apps/api/blobs/uploads/", params=wanted, headers=narrow)
+            assert refused.status_code == 401
+            challenge = parse_challenges(refused.headers["www-authenticate"])[0].parameters
+            assert challenge["scope"] == "repository:apps/api:pull,push registry:blobs:pull"
+        wide = await token_for(app, DEV, challenge["scope"])
+        assert (await client.post("/v2/apps/api/blobs/uploads/", params=mount, headers=wide)).status_code == 201
+        # Who may not pull everything neither gets such a token nor is told to ask for one.
+        robot = await token_for(app, ROBOT, "repository:ci/api:pull,push registry:blobs:pull")
+        assert (await client.post("/v2/ci/api/blobs/uploads/", params=mount, headers=robot)).status_code == 202
+        assert (await client.get(f"/v2/ci/api/blobs/{digest}", headers=robot)).status_code == 404
+
+
 async def test_a_token_says_no_more_than_the_grants_of_today(tmp_path: Path, registry: MemoryRegistry) -> None:
     """CVE-2025-23208: who lost a grant, or is declared no longer, loses it within the token's life."""
     before = build.app_of(settings(tmp_path), registry, log=False)
