@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from oci_wire.errors import RegistryError, RequestInvalid, to_json
 from registry_node import zerocopy
+from registry_node.forwarded import NO_PROXIES, Origin, Proxies, asked_of
 from registry_node.framing import Header
 from registry_node.heads import Head, HeadReader
 from registry_node.messages import ZERO_COPY
@@ -26,7 +27,6 @@ from registry_node.prompt import Wire
 from registry_node.settings import Limits
 from registry_node.turn import STATUS_LINES, Turn, lines_of
 
-_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))  # uvicorn's middleware reads these
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
 
 
@@ -38,9 +38,9 @@ class Refused(Protocol):
     def __call__(self, method: str, path: str, status: int, sent: int, remote: str) -> bytes: ...
 
 
-def front_of(at_once: AtOnce, limits: Limits, refused: Refused) -> Callable[..., Front]:
+def front_of(at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES) -> Callable[..., Front]:
     """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
-    return partial(Front, at_once, limits, refused)
+    return partial(Front, at_once, limits, refused, proxies)
 
 
 class Front(asyncio.Protocol):
@@ -51,6 +51,7 @@ class Front(asyncio.Protocol):
         at_once: AtOnce,
         limits: Limits,
         refused: Refused,
+        proxies: Proxies,
         *,
         config: Config,
         server_state: ServerState,
@@ -58,7 +59,7 @@ class Front(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._at_once, self._limits, self._app, self._state = at_once, limits, config.loaded_app, server_state
-        self._refused = refused
+        self._refused, self._proxies = refused, proxies
         self._loop = _loop or asyncio.get_running_loop()
         self._input, self._in_head = bytearray(), False
         self._heads = HeadReader(limits.header_bytes)
@@ -77,7 +78,9 @@ class Front(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_OUT_HIGH)
         self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn names its own protocol classes
         self._server, self._client = get_local_addr(self._transport), get_remote_addr(self._transport)
-        self._scheme = "https" if is_ssl(self._transport) else "http"
+        self._encrypted = is_ssl(self._transport)
+        self._direct = Origin(self._client[0] if self._client else "", "https" if self._encrypted else "http")
+        self._proxied = self._proxies.declared(self._direct.address)
         self._wait_for(self._limits.idle_seconds)
         self._tick()
 
@@ -183,12 +186,13 @@ class Front(asyncio.Protocol):
 
     def _begin(self, head: Head) -> None:
         path, _, query = head.target.partition(b"?")
+        origin = self._proxies.origin(head.headers, self._direct) if self._proxied else self._direct
         short = head.body.complete and not query and head.keep_alive and head.method in ("GET", "HEAD")
-        if short and self._answered(head, path):
+        if short and self._answered(head, path, origin):
             return
         if not head.target.isascii() or b"#" in head.target:
             raise RequestInvalid("the request target must be ASCII, without a fragment")
-        scope = self._scope(head, path, query)
+        scope = self._scope(head, path, query, origin)
         turn = Turn(
             self, scope, head.body, keep_alive=head.keep_alive, expects=head.expects_continue, done=self._answer_sent
         )
@@ -199,33 +203,32 @@ class Front(asyncio.Protocol):
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _answered(self, head: Head, path: bytes) -> bool:
+    def _answered(self, head: Head, path: bytes, origin: Origin) -> bool:
         """The short way."""
-        if any(name in _FORWARDED for name, _ in head.headers):
-            return False
-        wire = self._at_once(head.method, path, head.headers, self._client[0] if self._client else "")
+        wire = self._at_once(head.method, path, head.headers, origin.address)
         if wire is None:
             return False
         self._transport.write(b"".join((STATUS_LINES[200], self.default_lines(), wire.lines, b"\r\n", wire.body)))
         self._next_request()
         return True
 
-    def _scope(self, head: Head, path: bytes, query: bytes) -> dict[str, Any]:
+    def _scope(self, head: Head, path: bytes, query: bytes, origin: Origin) -> dict[str, Any]:
+        client = self._client if origin.address == self._direct.address else (origin.address, 0)
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": head.version,
             "server": self._server,
-            "client": self._client,
-            "scheme": self._scheme,
+            "client": client,
+            "scheme": origin.scheme,
             "root_path": "",
             "method": head.method,
             "path": unquote(path.decode("ascii")),
             "raw_path": path,
             "query_string": query,
-            "headers": head.headers,
+            "headers": head.headers if origin.host is None else asked_of(head.headers, origin.host),
             "state": {},
-            "extensions": {} if self._scheme == "https" else {ZERO_COPY: {}},
+            "extensions": {} if self._encrypted else {ZERO_COPY: {}},
         }
 
     def _refuse(self, error: RegistryError) -> None:

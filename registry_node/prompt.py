@@ -27,7 +27,8 @@ _RENDERED_BYTES = 64 * 1024 * 1024
 # Headers that change nothing about this answer; any other one takes the long way.
 _PLAIN = frozenset((
     *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"docker-upload-uuid"),
-    *(b"x-forwarded-for", b"x-forwarded-proto", b"x-real-ip", b"x-meta-source-client", b"traceparent", b"cookie"),
+    *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-server"),
+    *(b"forwarded", b"x-real-ip", b"x-meta-source-client", b"traceparent", b"cookie"),
 ))  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import errno
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from types import FrameType
@@ -21,6 +21,7 @@ import uvloop
 
 from registry_node import build
 from registry_node.app import App
+from registry_node.forwarded import Proxies
 from registry_node.front import front_of
 from registry_node.metrics import write_line
 from registry_node.settings import NodeSettings
@@ -95,7 +96,8 @@ async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
     with _started(settings) as app:
         config = uvicorn.Config(
             app,
-            http=front_of(app.at_once, settings.limits, app.refused),  # type: ignore[arg-type] # it is only ever called
+            http=_front(settings, app),  # type: ignore[arg-type] # it is only ever called
+            proxy_headers=False,  # forwarded.py
             ws="none",
             lifespan="off",
             log_config=None,
@@ -111,6 +113,12 @@ async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
         write_line(level="info", event="ready", node=settings.node, scope=settings.scope, host=host, port=port)
         await server.serve(sockets=[listener])
     write_line(level="info", event="stopped", node=settings.node)
+
+
+def _front(settings: NodeSettings, app: App) -> Callable[..., asyncio.Protocol]:
+    """What makes the protocol of a new connection."""
+    proxies = Proxies(settings.proxies, settings.proxy_headers)
+    return front_of(app.at_once, settings.limits, app.refused, proxies)
 
 
 @contextmanager

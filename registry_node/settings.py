@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from identity.grants import ANYBODY, AUTHENTICATED, Action, Grant, WritePolicy
+from registry_node.forwarded import ProxyHeaders
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 MIB = 1024 * 1024
@@ -115,6 +116,14 @@ class NodeSettings(Strict):
     rules: Rules = Field(default=Rules(), description="What a write must satisfy.")
     tokens: Tokens = Field(default=Tokens(), description="The bearer tokens that it issues.")
     limits: Limits = Field(default=Limits(), description="Sizes, times and numbers.")
+    proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = Field(
+        default=(),
+        description="Addresses (CIDR) of the proxies in front, whose word on client, scheme and host is believed.",
+    )
+    proxy_headers: ProxyHeaders = Field(
+        default="x-forwarded",
+        description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host) or forwarded (RFC 7239).",
+    )
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:

@@ -33,7 +33,14 @@ HOST = b"Host: box.test\r\n"
 async def served(app: Any, http: Any) -> AsyncIterator[int]:
     """The port of a uvicorn server in this loop."""
     config = uvicorn.Config(
-        app, http=http, ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        app,
+        http=http,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     with socket.socket() as listener:
