@@ -11,9 +11,15 @@ import pytest
 TOOLS = Path(__file__).resolve().parent.parent / ".tools" / "bin"
 
 
+def _folders() -> list[str]:
+    """Ours, PATH, and where Debian keeps daemons: sbin is on no plain user's PATH, PostgreSQL's programs on nobody's."""
+    postgresql = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: int(each.parent.name), reverse=True)
+    return [str(TOOLS), os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, postgresql)]
+
+
 def find(name: str) -> str | None:
-    """Where a program is: the project's own tools first, then PATH."""
-    return shutil.which(name, path=f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}")
+    """Where a program is: the project's own tools first, then PATH, then the daemons' folders."""
+    return shutil.which(name, path=os.pathsep.join(_folders()))
 
 
 def require(name: str) -> str:
