@@ -6,7 +6,7 @@ A write policy decides which *action* a write needs: in a promotion-only scope a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
@@ -14,6 +14,9 @@ from wcmatch import glob
 
 
 class Action(StrEnum):
+    """``annotate`` is for custom properties of an image, which are not built yet: today it lets nobody do anything. A
+    signature or an SBOM is content, and needs push (or promote)."""
+
     PULL = "pull"
     PUSH = "push"
     DELETE = "delete"
@@ -62,12 +65,21 @@ ANONYMOUS = Principal()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """``to`` may do ``allow`` on repositories and tags that match these globs (``**`` crosses ``/``)."""
+    """``to`` may do ``allow`` on repositories and tags that match these globs (``**`` crosses ``/``).
+
+    A pull grant for some tags is for what those tags reach: the manifest, the manifests of an index, config and
+    layers, and what refers to one of these. It shows no other tag, and no digest that only other tags reach. The names
+    of the repositories are not hidden from its holder. Whoever may also push into such a repository can set a tag of
+    their own on a digest that they know of: what one team must not read of another's belongs in another repository."""
 
     to: str
     allow: frozenset[Action]
     repositories: tuple[str, ...] = ("**",)
     tags: tuple[str, ...] = ("**",)
+    every_tag: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "every_tag", not {"*", "**"}.isdisjoint(self.tags))
 
 
 @lru_cache(maxsize=65536)
@@ -83,6 +95,17 @@ def allowed(grants: Iterable[Grant], who: Principal, action: Action, repository:
         and who.is_called(grant.to)
         and matches(repository, grant.repositories)
         and (tag is None or matches(tag, grant.tags))
+        for grant in grants
+    )
+
+
+def allowed_for_every_tag(grants: Iterable[Grant], who: Principal, action: Action, repository: str) -> bool:
+    """Whether one of the grants lets them whatever tag names it: what a digest needs that no tag is asked about."""
+    return any(
+        grant.every_tag
+        and action in grant.allow
+        and who.is_called(grant.to)
+        and matches(repository, grant.repositories)
         for grant in grants
     )
 

@@ -13,10 +13,10 @@ import secrets
 import bcrypt
 
 _BCRYPT_LIMIT = 72  # bytes; bcrypt reads no more
-_NOBODY = bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt(10)).decode()
+DEFAULT_COST = 12
 
 
-def hash_password(password: str, *, cost: int = 12) -> str:
+def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
     """The bcrypt hash that a settings file holds. Raises ValueError beyond 72 bytes, which bcrypt would cut."""
     secret = password.encode()
     if len(secret) > _BCRYPT_LIMIT:
@@ -24,13 +24,33 @@ def hash_password(password: str, *, cost: int = 12) -> str:
     return bcrypt.hashpw(secret, bcrypt.gensalt(cost)).decode()
 
 
-def check_password(bcrypt_hash: str | None, password: str) -> bool:
-    """Whether the password fits. None (nobody of that name) takes as long as a wrong password and is False."""
+def cost_of(bcrypt_hash: str) -> int:
+    """The binary logarithm of its rounds: 12 in ``$2b$12$...``."""
+    return int(bcrypt_hash[4:6])
+
+
+def check_password(bcrypt_hash: str | None, password: str, *, cost: int = DEFAULT_COST) -> bool:
+    """Whether the password fits; None (nobody of that name) is False.
+
+    Every refusal takes the work of one check at ``cost``, the highest of all users: a name that nobody has, one with a
+    cheaper hash, and a password that is too long cannot be told apart by time."""
     secret = password.encode()
     if len(secret) > _BCRYPT_LIMIT:
         secret, bcrypt_hash = b"", None
-    stored = (bcrypt_hash or _NOBODY).replace("$2y$", "$2b$", 1)  # htpasswd's spelling of the same algorithm
-    return bcrypt.checkpw(secret, stored.encode()) and bcrypt_hash is not None
+    if bcrypt_hash is None:
+        return _in_vain(secret, cost)
+    stored = bcrypt_hash.replace("$2y$", "$2b$", 1)  # htpasswd's spelling of the same algorithm
+    if bcrypt.checkpw(secret, stored.encode()):
+        return True
+    for missing in range(cost_of(stored), cost):  # 2^c + 2^c + 2^(c+1) + ... = 2^cost
+        _in_vain(secret, missing)
+    return False
+
+
+def _in_vain(secret: bytes, cost: int) -> bool:
+    """The work of a check against a hash that no password has."""
+    bcrypt.checkpw(secret, f"$2b${cost:02d}${'.' * 53}".encode())
+    return False
 
 
 def new_token() -> str:

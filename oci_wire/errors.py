@@ -39,15 +39,19 @@ from typing import Any, ClassVar
 
 
 class RegistryError(Exception):
-    """An error that has a code on the wire. ``message`` is one sentence for a person; ``detail`` is JSON."""
+    """An error that has a code on the wire. ``message`` is one sentence for a person; ``detail`` is JSON; ``why`` is a
+    word for the log of whoever refuses, and is never sent."""
 
     code: ClassVar[str] = "UNKNOWN"
     status: ClassVar[int] = 500
     transient: ClassVar[bool] = False  # whether the same request may succeed later
 
-    def __init__(self, message: str = "", *, detail: Any = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, detail: Any = None, retry_after: float | None = None, why: str = ""
+    ) -> None:
         super().__init__(message or self.code.lower().replace("_", " "))
         self.detail = detail
+        self.why = why
         self.retry_after = retry_after  # seconds, from Retry-After
 
     @property

@@ -14,7 +14,7 @@ from oci_wire.digest import Digest, new_hasher
 from oci_wire.errors import BlobUnknown, BlobUploadUnknown, DigestInvalid, ManifestUnknown, NameUnknown, RangeInvalid
 from oci_wire.manifest import Manifest
 from oci_wire.memory_extension import MemoryExtension
-from oci_wire.memory_state import Session, State, page
+from oci_wire.memory_state import Session, State, page, reached
 from oci_wire.reference import check_repository, check_tag
 from oci_wire.registry import BlobStream, ByteRange, Call, Chunks, Page, Upload, once
 from oci_wire.verify import verified
@@ -161,6 +161,12 @@ class MemoryRegistry(MemoryExtension):
         )
         shown = [each.referrer_descriptor for each in found if artifact_type in ("", each.artifact_type)]
         return page(shown, [str(each.digest) for each in shown], after, None, self._page_size)
+
+    async def reached(self, call: Call, repository: str, digest: Digest, wanted: Callable[[str], bool]) -> bool:
+        """Whether a tag that is ``wanted`` reaches these bytes (a node asks it for grants that name tags)."""
+        call.remaining()
+        here = self._state.repositories.get(repository)
+        return here is not None and reached(here, digest, wanted)
 
     # Deleter
 

@@ -218,6 +218,21 @@ def _needed(repository: Repository, root: Digest) -> set[Digest]:
     return found
 
 
+def reached(repository: Repository, digest: Digest, wanted: Callable[[str], bool]) -> bool:
+    """Whether a tag that is wanted reaches the digest, or something that the digest refers to."""
+    ahead = [shown.digest for tag, shown in repository.tags.items() if wanted(tag)]
+    found = set[Digest]()
+    while ahead:
+        new = _needed(repository, ahead.pop()) - found
+        found |= new
+        ahead += [each for each, manifest in repository.manifests.items() if each not in found and _of(manifest, new)]
+    return digest in found
+
+
+def _of(manifest: Manifest, subjects: set[Digest]) -> bool:
+    return manifest.subject is not None and manifest.subject.digest in subjects
+
+
 def page(items: Sequence[T], names: Sequence[str], after: str, limit: int | None, most: int) -> Page[T]:
     """One page of items whose sorted names are ``names``."""
     rest = [item for item, name in zip(items, names, strict=True) if name > after]

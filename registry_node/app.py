@@ -74,6 +74,18 @@ class Trace:
     who: str = "-"
     status: int = 499
     sent: int = 0
+    code: str = ""  # of a refusal, with one word for why, and the declared user that wrong credentials named
+    why: str = ""
+    tried: str = ""
+
+    def refused(self, error: RegistryError) -> None:
+        self.code, self.why = error.code, error.why
+        self.tried = error.tried if isinstance(error, Challenged) else ""
+
+    def refusal(self) -> dict[str, str]:
+        """For the log line: only what there is."""
+        said = {"code": self.code, "why": self.why, "tried": self.tried}
+        return {name: value for name, value in said.items() if value}
 
 
 class App:
@@ -130,7 +142,7 @@ class App:
             return None
         began = time.monotonic()
         rendered = self.prompt.answer(path, headers)
-        if rendered is None:
+        if rendered is None or not self.access.limiter.admits(remote, rendered.who):
             return None
         trace = Trace(began=began, handler=rendered.handler, who=rendered.who or "-", status=200)
         trace.sent = len(rendered.body) if method == "GET" else 0
@@ -156,17 +168,20 @@ class App:
         try:
             return await self._dispatch(request, trace)
         except RegistryError as error:
+            trace.refused(error)
             return self._refusal(request, error)
         except ClientGone:
             raise
         except Exception as error:
             self._report(trace, error)
+            trace.code = Internal.code
             return self._refusal(request, Internal(f"something broke here; the log has it under {trace.request_id}"))
 
     async def _dispatch(self, request: Request, trace: Trace) -> Response:
         if request.path in PROBES:
             trace.handler = request.path[1:]
             return self._probe(request)
+        self.access.limiter.check_address(request.remote)
         if request.repeated:
             raise RequestInvalid(f"the {request.repeated} header came twice")
         if not _HOST.fullmatch(request.headers.get("host", "")):
@@ -174,7 +189,9 @@ class App:
         if request.path == TOKEN_PATH:
             trace.handler = "token"
             _require_method(request.method, ("GET", "POST"))
-            return await self.tokens.answer(request)
+            who, response = await self.tokens.answer(request)
+            trace.who = who.name or "-"
+            return response
         if request.path.startswith(extension.ROOT):
             return await self._extension(request, trace)
         return await self._protocol(request, trace)
@@ -200,7 +217,7 @@ class App:
         return await extension_api.HANDLERS[extension_api.key(route, request.method)](exchange, route)
 
     async def _exchange(self, request: Request, route: Route, trace: Trace) -> Exchange:
-        caller = await self.access.caller(request.headers)
+        caller = await self.access.caller(request.headers, request.remote)
         trace.who = caller.who.name or "-"
         return Exchange(self.node, request, route, caller, Call(caller.who.name, trace.request_id))
 
@@ -258,6 +275,7 @@ class App:
                 received=request.received,
                 sent=trace.sent,
                 ms=round(seconds * 1000, 2),
+                **trace.refusal(),
             )
 
 
@@ -269,7 +287,7 @@ def _trace_of(request: Request) -> Trace:
 
 async def _discard(request: Request) -> None:
     """Reads on for a moment after an early answer, so that a client in the middle of its body gets to see it."""
-    with contextlib.suppress(ClientGone, TimeoutError, RegistryError):  # also a body that is framed wrongly
+    with contextlib.suppress(ClientGone, TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):
             limit = request.received + _LINGER_BYTES
             async for _ in request.chunks():

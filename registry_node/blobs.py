@@ -7,7 +7,7 @@ import os
 
 from oci_wire.descriptor import OCTET_STREAM
 from oci_wire.digest import Digest
-from oci_wire.errors import RangeInvalid, to_json
+from oci_wire.errors import BlobUnknown, RangeInvalid, to_json
 from oci_wire.registry import BlobStream
 from registry_node import ranges
 from registry_node.exchange import Exchange
@@ -29,14 +29,14 @@ def _headers(digest: Digest, length: int) -> dict[str, str | tuple[str, ...]]:
 
 async def head(exchange: Exchange) -> Response:
     repository, digest = exchange.route.repository, Digest.parse(exchange.route.target)
-    exchange.caller.require_pull(repository)
+    await exchange.require_pull_digest(digest, BlobUnknown)
     found = await exchange.registry.stat_blob(exchange.call, repository, digest)
     return Response(200, _headers(digest, found.size))
 
 
 async def get(exchange: Exchange) -> Response:
     repository, digest = exchange.route.repository, Digest.parse(exchange.route.target)
-    exchange.caller.require_pull(repository)
+    await exchange.require_pull_digest(digest, BlobUnknown)
     headers = exchange.request.headers
     if matches_etag(headers.get("if-none-match"), digest):
         await exchange.registry.stat_blob(exchange.call, repository, digest)  # it must still be there

@@ -8,17 +8,18 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from identity.tokens import TokenSigner, load_or_create_key
-from registry_node.access import Access, Policy
+from registry_node.access import Access
 from registry_node.app import App
 from registry_node.credentials import Credentials
 from registry_node.exchange import Node
 from registry_node.metrics import Metrics, RequestLog
+from registry_node.policy import Policy
 from registry_node.prompt import Prompt, Reads
+from registry_node.rate_limits import RateLimiter
 from registry_node.registries import views
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.through import Whole
 from registry_node.settings import NodeSettings
-from registry_node.storage.store import Store
 from registry_node.token_api import TokenApi
 
 KEY_FILE = Path("keys") / "token.pem"  # in the data folder
@@ -29,20 +30,22 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
 
     Raises OSError or ValueError when the signing key cannot be had."""
     key = load_or_create_key(settings.data / KEY_FILE)
-    signer = TokenSigner(key, settings.node, ttl=settings.tokens.ttl, leeway=settings.tokens.leeway)
-    credentials, policy = Credentials(settings.users, signer), Policy.of(settings)
+    lives = settings.tokens
+    signer = TokenSigner(key, settings.node, ttl=lives.ttl, refresh_ttl=lives.refresh_ttl, leeway=lives.leeway)
+    limiter = RateLimiter(settings.rate_limits)
+    credentials = Credentials(settings.users, signer, limiter)
     node = Node(
         settings.node,
         views.over(registry, settings.rules),
         settings.limits.manifest_bytes,
         challenges=bool(settings.users),
     )
-    access, metrics = Access(credentials, policy), Metrics()
+    access, metrics = Access(credentials, Policy.of(settings), limiter), Metrics()
     metrics.watch("registry_storage_free_bytes", "Free space under the data folder", lambda: _free(settings.data))
     return App(
         node,
         access,
-        TokenApi(credentials, policy, signer),
+        TokenApi(credentials, access, signer, settings.node),
         metrics,
         prompt=Prompt(reads, access) if reads is not None else None,
         log=RequestLog() if log else None,
@@ -54,20 +57,10 @@ def _free(folder: Path) -> float:
 
 
 @contextmanager
-def prepared(settings: NodeSettings) -> Iterator[None]:
-    """The data folder is up to date and ours, and all that its processes share is there. Raises as ``opened``."""
-    with closing(Store.prepare(settings.data)):
-        load_or_create_key(settings.data / KEY_FILE)
-        yield
-
-
-@contextmanager
-def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
-    """The whole node, its storage open. ``shared``: as one of several processes, after ``prepared``.
-
-    Raises CannotOpen (storage/errors.py), OSError, ValueError."""
+def opened(settings: NodeSettings) -> Iterator[App]:
+    """The whole node, its storage open. Raises CannotOpen (storage/errors.py), OSError, ValueError."""
     registry = LocalRegistry.open(
-        settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope, shared=shared
+        settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope
     )
     with closing(registry):
         app = app_of(settings, registry, reads=registry.reads)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from oci_wire.errors import RequestInvalid
+from identity.grants import Action
+from oci_wire.digest import Digest
+from oci_wire.errors import ManifestUnknown, RegistryError, RequestInvalid
 from oci_wire.manifest import MAX_BYTES
 from oci_wire.registry import Call
 from oci_wire.routes import Route
@@ -41,6 +44,32 @@ class Exchange:
     @property
     def registry(self) -> Whole:
         return self.node.registry
+
+    async def may_pull_digest(self, repository: str, digest: Digest) -> bool:
+        """Whether the caller may pull these bytes from there. A grant for some tags is one for what they reach, and is
+        asked of the index: work that grows with the images of the repository that hold the digest."""
+        caller = self.caller
+        if caller.may_pull_any_digest(repository):
+            return True
+        if not caller.may_pull(repository):
+            return False
+        wanted = partial(caller.may_pull, repository)
+        return await self.registry.reached(self.call, repository, digest, wanted)
+
+    async def require_pull_digest(self, digest: Digest, absent: type[RegistryError]) -> None:
+        """Raises Challenged, NameUnknown, or ``absent``: a digest that is not theirs looks like one that is not here."""
+        repository = self.route.repository
+        self.caller.require_pull(repository)
+        if not await self.may_pull_digest(repository, digest):
+            raise absent(f"{repository} has no {digest} that you may pull", why="no-grant")
+
+    async def require_promote_digest(self, digest: Digest) -> None:
+        """The same for those whose grant to promote names tags. Raises ManifestUnknown."""
+        caller, repository = self.caller, self.route.repository
+        if not caller.policy.may_whole(caller.who, Action.PROMOTE, repository):
+            wanted = partial(caller.may_promote, repository)
+            if not await self.registry.reached(self.call, repository, digest, wanted):
+                raise ManifestUnknown(f"{repository} has no {digest} that you may promote", why="no-grant")
 
     def limit(self) -> int:
         """The ``n`` of a listing, at most MAX_PAGE (CVE-2023-2253). Raises RequestInvalid."""

@@ -168,7 +168,8 @@ async def tag_states(exchange: Exchange, route: ExtensionRoute) -> Response:
     )
     if states is None:
         return Response(304, {"etag": f'"{known}"'})
-    answer = _json(states)
+    mine = [each for each in states.tags if exchange.caller.may_promote(route.repository, each.tag)]
+    answer = _json(states if len(mine) == len(states.tags) else states.model_copy(update={"tags": tuple(mine)}))
     answer.headers["etag"] = f'"{states.rev}"'
     return answer
 
@@ -176,6 +177,7 @@ async def tag_states(exchange: Exchange, route: ExtensionRoute) -> Response:
 async def closure(exchange: Exchange, route: ExtensionRoute) -> Response:
     rehash = any(key == "rehash" and value not in ("0", "false") for key, value in route.query)
     digest = Digest.parse(route.target)
+    await exchange.require_promote_digest(digest)
     return _json(await exchange.registry.closure(exchange.call, route.repository, digest, rehash=rehash))
 
 

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from oci_wire import routes
+from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.manifest import OCI_INDEX
+from oci_wire.registry import Page
 from oci_wire.routes import Endpoint, Route
 from registry_node.access import Challenged
 from registry_node.exchange import Exchange
@@ -46,19 +48,29 @@ async def catalog(exchange: Exchange) -> Response:
 
 
 async def tags(exchange: Exchange) -> Response:
+    """The tags that the caller may pull, and no others."""
     repository, limit = exchange.route.repository, exchange.limit()
     exchange.caller.require_pull(repository)
-    after = exchange.route.get("last") or ""
-    page = await exchange.registry.tags(exchange.call, repository, after=after, limit=limit)
-    following = routes.tags(repository, page.next, limit) if page.next is not None and limit else None
-    return _page({"name": repository, "tags": list(page.items)}, following)
+    every = exchange.caller.may_pull_any_digest(repository)
+    names: list[str] = []
+    following: str | None = exchange.route.get("last") or ""
+    while following is not None and (len(names) < limit or not names):
+        page = await exchange.registry.tags(exchange.call, repository, after=following, limit=limit)
+        names += page.items if every else [tag for tag in page.items if exchange.caller.may_pull(repository, tag)]
+        following = page.next
+    more = bool(names) and (following is not None or len(names) > limit)
+    names = names[:limit]
+    return _page({"name": repository, "tags": names}, routes.tags(repository, names[-1], limit) if more else None)
 
 
 async def referrers(exchange: Exchange) -> Response:
+    """An empty index for what the caller may not pull, as for what nothing refers to."""
     repository, digest = exchange.route.repository, Digest.parse(exchange.route.target)
     exchange.caller.require_pull(repository)
     kind, after = exchange.route.get("artifactType") or "", exchange.route.get("last") or ""
-    page = await exchange.registry.referrers(exchange.call, repository, digest, artifact_type=kind, after=after)
+    page: Page[Descriptor] = Page(())
+    if await exchange.may_pull_digest(repository, digest):
+        page = await exchange.registry.referrers(exchange.call, repository, digest, artifact_type=kind, after=after)
     manifests = [each.to_json() for each in page.items]
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
     query = (*((("artifactType", kind),) if kind else ()), ("last", page.next or ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from oci_wire import routes
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest, looks_like_digest
-from oci_wire.errors import DigestInvalid, ManifestTooLarge, RequestInvalid
+from oci_wire.errors import DigestInvalid, ManifestTooLarge, ManifestUnknown, RequestInvalid
 from oci_wire.manifest import Manifest
 from oci_wire.reference import check_tag
 from registry_node.exchange import Exchange
@@ -36,9 +36,17 @@ def matches_etag(header: str | None, digest: Digest) -> bool:
     return any(each in ("*", str(digest)) for each in named)
 
 
+async def _require_pull(exchange: Exchange, reference: str) -> None:
+    tag = _tag_of(reference)
+    if tag is None:
+        await exchange.require_pull_digest(Digest.parse(reference), ManifestUnknown)
+    else:
+        exchange.caller.require_pull(exchange.route.repository, tag)
+
+
 async def head(exchange: Exchange) -> Response:
     repository, reference = exchange.route.repository, exchange.route.target
-    exchange.caller.require_pull(repository, _tag_of(reference))
+    await _require_pull(exchange, reference)
     found = await exchange.registry.resolve(exchange.call, repository, reference)
     unchanged = matches_etag(exchange.request.headers.get("if-none-match"), found.digest)
     return Response(304 if unchanged else 200, _without_length(_headers(found)) if unchanged else _headers(found))
@@ -50,7 +58,7 @@ async def get(exchange: Exchange) -> Response:
         if answer.status == 304:
             return answer
     repository, reference = exchange.route.repository, exchange.route.target
-    exchange.caller.require_pull(repository, _tag_of(reference))
+    await _require_pull(exchange, reference)
     manifest = await exchange.registry.get_manifest(exchange.call, repository, reference)
     return Response(200, _headers(manifest.descriptor), manifest.content)
 

@@ -87,7 +87,7 @@ class Prompt:
             hosts += name == b"host"
         repository, reference, tag, endpoint = route
         caller = self._access.known((authorization or b"").decode("latin-1"))
-        if hosts != 1 or caller is None or not caller.may_pull(repository, tag):
+        if hosts != 1 or caller is None or not caller.may_pull_at_once(repository, tag):
             return None
         try:
             rendered = (self._blob if endpoint is Endpoint.BLOB else self._manifest)(repository, reference)

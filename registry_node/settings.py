@@ -86,8 +86,41 @@ class Rules(Strict):
 class Tokens(Strict):
     """Our own ES256 tokens (distribution's token authentication)."""
 
-    ttl: int = Field(default=300, ge=60, le=3600, description="Seconds that a token is valid.")
-    leeway: int = Field(default=60, ge=0, le=300, description="Seconds by which clocks may differ.")
+    ttl: int = Field(default=300, ge=60, le=3600, description="Seconds that an access token lives.")
+    refresh_ttl: int = Field(
+        default=30 * 24 * 3600,
+        ge=0,
+        le=366 * 24 * 3600,
+        description="Seconds that a refresh token lives, which `docker login` keeps in place of the password; it ends "
+        "earlier when the password or robot token changes or the user goes. 0: none are issued or taken.",
+    )
+    leeway: int = Field(
+        default=60, ge=0, le=300, description="Seconds by which the clocks of those who share tokens may differ."
+    )
+
+
+class Rate(Strict):
+    """So many at once, then so many a second."""
+
+    per_second: float = Field(gt=0, le=1_000_000, description="Requests that are let in each second, over time.")
+    burst: int = Field(ge=1, le=1_000_000, description="Requests that may come at once.")
+
+
+class RateLimits(Strict):
+    """Beyond a limit: 429 TOOMANYREQUESTS with Retry-After. Each process of a node counts for itself. /healthz, /readyz
+    and /metrics are not counted. What is not given is not limited."""
+
+    identity: Rate | None = Field(
+        default=None, description="Of one user or robot, wherever it asks from. Anonymous callers count by address."
+    )
+    address: Rate | None = Field(
+        default=None, description="Of one IPv4 address or IPv6 /64, the client's behind declared proxies."
+    )
+    failed_logins: Rate | None = Field(
+        default=None,
+        description="Wrong passwords and tokens for one name from one address; ten times as many over all names. Beyond "
+        "it that address gets no answer to that name's password, right or wrong; its bearer tokens go on.",
+    )
 
 
 class Limits(Strict):
@@ -115,6 +148,7 @@ class NodeSettings(Strict):
     grants: tuple[GrantSettings, ...] = Field(default=(), description="Who may do what; nothing else is allowed.")
     rules: Rules = Field(default=Rules(), description="What a write must satisfy.")
     tokens: Tokens = Field(default=Tokens(), description="The bearer tokens that it issues.")
+    rate_limits: RateLimits = Field(default=RateLimits(), description="How much each caller may ask; off by default.")
     limits: Limits = Field(default=Limits(), description="Sizes, times and numbers.")
     proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = Field(
         default=(),
@@ -123,13 +157,6 @@ class NodeSettings(Strict):
     proxy_headers: ProxyHeaders = Field(
         default="x-forwarded",
         description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host) or forwarded (RFC 7239).",
-    )
-    processes: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="Worker processes on the one listening socket, over the one data folder. A dead one is replaced. "
-        "More than one pays on machines with many cores.",
     )
 
     @model_validator(mode="after")

@@ -50,6 +50,7 @@ async def _mounted(exchange: Exchange, digest: Digest) -> bool:
     """False also for a source that the caller may not pull: it looks like one without the blob (CVE-2024-39897)."""
     source, target = exchange.route.get("from") or None, exchange.route.repository
     may = exchange.caller.may_mount(check_repository(source) if source else None, target)
+    may = may and (source is None or await exchange.may_pull_digest(source, digest))
     return may and await exchange.registry.mount_blob(exchange.call, target, digest, source)
 
 

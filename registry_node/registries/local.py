@@ -17,7 +17,7 @@ from oci_wire.registry import BlobStream, ByteRange, Call, Page
 from registry_node.registries.local_extension import LocalExtension
 from registry_node.registries.local_uploads import LocalUploads
 from registry_node.settings import Limits, Rules
-from registry_node.storage import blobs, changes, listings
+from registry_node.storage import blobs, changes, listings, reachability
 from registry_node.storage.changes import Author, Transaction
 from registry_node.storage.files import pieces
 from registry_node.storage.incoming import whole
@@ -49,13 +49,11 @@ class LocalRegistry(LocalUploads, LocalExtension):
         node: str = "local",
         scope: str = "local",
         clock: Callable[[], float] = time.time,
-        shared: bool = False,
     ) -> LocalRegistry:
-        """Makes the folder when it is missing, brings its index up to date, and owns it until ``close``. ``shared``:
-        our parent process has done so (``Store.prepare``) for several processes, and owns it.
+        """Makes the folder when it is missing, brings its index up to date, and owns it until ``close``.
 
         Raises CannotOpen (storage/errors.py)."""
-        store = (Store.share if shared else Store.open)(data, _guards(rules), clock)
+        store = Store.open(data, _guards(rules), clock)
         return cls(store, rules, limits, node, scope)
 
     def close(self) -> None:
@@ -159,6 +157,10 @@ class LocalRegistry(LocalUploads, LocalExtension):
         call.remaining()
         check_repository(repository)
         return await self._store.read(lambda tx: listings.referrers(tx, repository, digest, artifact_type, after))
+
+    async def reached(self, call: Call, repository: str, digest: Digest, wanted: Callable[[str], bool]) -> bool:
+        call.remaining()
+        return await self._store.read(lambda tx: reachability.reached(tx, repository, str(digest), wanted))
 
     # Deleter
 

@@ -5,7 +5,7 @@ Each method is written out, so that a new method of the port is missing here unt
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from oci_wire.descriptor import Descriptor
@@ -29,7 +29,12 @@ from oci_wire.registry import BlobStream, ByteRange, Call, Chunks, Page, Registr
 
 
 class Whole(Registry, Extension, Protocol):
-    """Both ports: what a node is made of."""
+    """Both ports, and what grants for some tags need: what a node is made of."""
+
+    async def reached(self, call: Call, repository: str, digest: Digest, wanted: Callable[[str], bool]) -> bool:
+        """Whether a tag that is ``wanted`` reaches these bytes: as its manifest, as a manifest of its index, as config
+        or layer of one of these, or as what refers to one. False for what is not here."""
+        ...
 
 
 class Through:
@@ -106,6 +111,9 @@ class Through:
 
     async def delete_blob(self, call: Call, repository: str, digest: Digest) -> None:
         await self.inner.delete_blob(call, repository, digest)
+
+    async def reached(self, call: Call, repository: str, digest: Digest, wanted: Callable[[str], bool]) -> bool:
+        return await self.inner.reached(call, repository, digest, wanted)
 
     async def features(self, call: Call) -> Features | None:
         return await self.inner.features(call)

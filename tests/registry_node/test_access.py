@@ -165,7 +165,7 @@ async def test_an_oauth_client_posts_its_password(app: App) -> None:
         answer = await client.post("/auth/token", data=form)
         assert (answer.status_code, answer.json()["scope"]) == (200, "repository:a:pull")
         assert (await client.post("/auth/token", data={**form, "password": "wrong"})).status_code == 401
-        assert (await client.post("/auth/token", data={"grant_type": "refresh_token"})).status_code == 400
+        assert (await client.post("/auth/token", data={"grant_type": "client_credentials"})).status_code == 400
         assert (await client.post("/auth/token", content=b"x" * 70_000)).status_code == 400
 
 

@@ -24,10 +24,10 @@ async def test_many_requests_with_one_password_cost_one_bcrypt(
 ) -> None:
     checks = 0
 
-    def counted(stored: str | None, password: str) -> bool:
+    def counted(stored: str | None, password: str, *, cost: int) -> bool:
         nonlocal checks
         checks += 1
-        return passwords.check_password(stored, password)
+        return passwords.check_password(stored, password, cost=cost)
 
     monkeypatch.setattr(module, "check_password", counted)
     found = await asyncio.gather(*(credentials.login(*DEV) for _ in range(50)))
@@ -58,7 +58,7 @@ async def test_who_is_what(credentials: Credentials) -> None:
 
 
 async def test_the_memory_of_credentials_is_bounded(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "check_password", lambda *_: False)
+    monkeypatch.setattr(module, "check_password", lambda *_, cost: False)
     monkeypatch.setattr(module, "_REMEMBERED", 10)
     for n in range(30):
         with pytest.raises(WrongCredentials):
@@ -69,7 +69,7 @@ async def test_the_memory_of_credentials_is_bounded(credentials: Credentials, mo
 
 async def test_a_flood_of_guesses_is_turned_away(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
-    monkeypatch.setattr(module, "check_password", lambda stored, password: bool(go_on.wait(30)) and False)
+    monkeypatch.setattr(module, "check_password", lambda stored, password, cost: bool(go_on.wait(30)) and False)
     guesses = [asyncio.create_task(credentials.login("dev", f"guess {number}")) for number in range(100)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
