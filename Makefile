@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Compiled modules halve the start of every command; some environments switch them off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test setup fast lint types imports tests conformance bench bench-quick lock clean
+.PHONY: help demo test setup fast fuzz lint types imports tests conformance bench bench-quick lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -47,6 +47,9 @@ tests: setup ## all tests; those whose tools are missing say so
 
 fast: setup ## the tests that need no other program and no waiting
 	@$(BIN)/pytest -n 2 -q -m "not slow and not clients and not conformance" $(PYTEST_ARGS)
+
+fuzz: setup ## raw input against a node of its own (TARGET=url|manifest|token|head|chunked|all SECONDS=60 SEED=)
+	@$(BIN)/python -m tests.fuzz --target $(or $(TARGET),all) --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 conformance: setup ## the official OCI conformance program against a node, at stable and at dev
 	@$(BIN)/pytest -q -s -m conformance

@@ -287,7 +287,7 @@ def _trace_of(request: Request) -> Trace:
 
 async def _discard(request: Request) -> None:
     """Reads on for a moment after an early answer, so that a client in the middle of its body gets to see it."""
-    with contextlib.suppress(ClientGone, TimeoutError):
+    with contextlib.suppress(ClientGone, TimeoutError, RegistryError):  # also a body that is framed wrongly
         async with asyncio.timeout(_LINGER_SECONDS):
             limit = request.received + _LINGER_BYTES
             async for _ in request.chunks():

@@ -20,6 +20,7 @@ from registry_node.registries import views
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.through import Whole
 from registry_node.settings import NodeSettings
+from registry_node.storage.store import Store
 from registry_node.token_api import TokenApi
 
 KEY_FILE = Path("keys") / "token.pem"  # in the data folder
@@ -57,10 +58,20 @@ def _free(folder: Path) -> float:
 
 
 @contextmanager
-def opened(settings: NodeSettings) -> Iterator[App]:
-    """The whole node, its storage open. Raises CannotOpen (storage/errors.py), OSError, ValueError."""
+def prepared(settings: NodeSettings) -> Iterator[None]:
+    """The data folder is up to date and ours, and all that its processes share is there. Raises as ``opened``."""
+    with closing(Store.prepare(settings.data)):
+        load_or_create_key(settings.data / KEY_FILE)
+        yield
+
+
+@contextmanager
+def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
+    """The whole node, its storage open. ``shared``: as one of several processes, after ``prepared``.
+
+    Raises CannotOpen (storage/errors.py), OSError, ValueError."""
     registry = LocalRegistry.open(
-        settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope
+        settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope, shared=shared
     )
     with closing(registry):
         app = app_of(settings, registry, reads=registry.reads)

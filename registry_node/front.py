@@ -27,6 +27,7 @@ from registry_node.prompt import Wire
 from registry_node.settings import Limits
 from registry_node.turn import STATUS_LINES, Turn, lines_of
 
+_LINGER_SECONDS = 2.0  # for what a refused client still sends
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
 
 
@@ -131,7 +132,7 @@ class Front(asyncio.Protocol):
     # What comes in
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or (self._turn is not None and self._turn.broken):
             return
         if not self._began:
             self._began = True
@@ -233,19 +234,30 @@ class Front(asyncio.Protocol):
 
     def _refuse(self, error: RegistryError) -> None:
         """Says what is wrong with a request that no app sees, and ends: what follows cannot be trusted."""
-        if self._turn is not None:  # a broken body: its app learns that the client is gone
-            return self.cut()
-        body = to_json(error)
+        if self._turn is not None:  # a broken body
+            return None if self._turn.fail(error) else self.cut()
         method, path = self._heads.asked()
-        request_id = self._refused(method, path, error.status, len(body), self._client[0] if self._client else "")
+        body = to_json(error)
+        sent = body if method != "HEAD" else b""
+        request_id = self._refused(method, path, error.status, len(sent), self._client[0] if self._client else "")
         lines = lines_of((
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
             (b"x-request-id", request_id),
         ))  # fmt: skip
-        self.write(STATUS_LINES[error.status] + self.default_lines() + lines + b"\r\n" + body)
-        self.close()
+        self.write(STATUS_LINES[error.status] + self.default_lines() + lines + b"\r\n" + sent)
+        self._linger()
+        return None
+
+    def _linger(self) -> None:
+        """Ends our side and reads on for a moment: closing at once would reset the connection, and a client that still
+        sends might never see the answer (RFC 9112 section 9.6)."""
+        if not self._transport.can_write_eof():  # TLS
+            return self.close()
+        self._closing = True
+        self._transport.write_eof()
+        self._loop.call_later(_LINGER_SECONDS, self._transport.close)
         return None
 
     def _next_request(self) -> None:
@@ -256,6 +268,8 @@ class Front(asyncio.Protocol):
         turn, self._turn = self._turn, None
         assert turn is not None
         self._next_request()
+        if turn.broken:
+            return self._linger()
         if not turn.keep_alive or not turn.body.complete:
             return self.close()
         self._advance()

@@ -98,10 +98,12 @@ class Request:
                 yield chunk
 
     async def hung_up(self) -> None:
-        """Returns once the client has hung up. For the time of an answer: the request's body is dropped."""
+        """Returns once the client has hung up, or sends what cannot be read. For the time of an answer: the request's
+        body is dropped."""
         assert self.receive is not None
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+        with contextlib.suppress(RegistryError):
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
 
     async def body(self, limit: int, too_large: type[RegistryError]) -> bytes:
         """The whole body; ``too_large`` is raised as soon as it has more than ``limit`` bytes, announced or not."""

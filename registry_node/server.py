@@ -11,10 +11,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import version
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
@@ -24,10 +24,13 @@ from registry_node.app import App
 from registry_node.forwarded import Proxies
 from registry_node.front import front_of
 from registry_node.metrics import write_line
+from registry_node.processes import Lifeline, Processes, WorkersFailed
 from registry_node.settings import NodeSettings
 from registry_node.storage.errors import CannotOpen
+from registry_node.storage.files import BlobFiles
 
 _BACKLOG = 2048
+T = TypeVar("T")
 
 
 class CannotStart(Exception):
@@ -57,9 +60,36 @@ class NodeServer(uvicorn.Server):
 
 def run(settings: NodeSettings) -> None:
     """Runs the node until SIGTERM or SIGINT. Raises SystemExit(1) when it cannot start."""
+    with _explained():
+        (_run_several if settings.processes > 1 else _run_one)(settings)
+        write_line(level="info", event="stopped", node=settings.node)
+
+
+def _run_one(settings: NodeSettings) -> None:
+    with _listening(settings) as listener:
+        _complete(_serve(settings, listener))
+
+
+def _run_several(settings: NodeSettings) -> None:
+    """The same in several processes (processes.py)."""
+
+    def work(lifeline: Lifeline) -> None:
+        with _explained():
+            _complete(_serve(settings, listener, lifeline))
+
+    with _started(settings, build.prepared(settings)), _listening(settings) as listener:
+        files = BlobFiles(settings.data)
+        workers = Processes(settings.processes, work, files.forget_process, settings.limits.drain_seconds)
+        try:
+            workers.run(lambda: _say_ready(settings, listener))
+        except WorkersFailed as error:
+            raise CannotStart(f"node {settings.node}: {error}") from None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        with _listening(settings) as listener:
-            _complete(_serve(settings, listener))
+        yield
     except CannotStart as error:
         print(f"towpath serve: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
@@ -92,8 +122,10 @@ def _listening(settings: NodeSettings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
-    with _started(settings) as app:
+async def _serve(settings: NodeSettings, listener: socket.socket, lifeline: Lifeline | None = None) -> None:
+    if lifeline is not None:
+        lifeline.end_with_parent(listener.fileno())
+    with _started(settings, build.opened(settings, shared=lifeline is not None)) as app:
         config = uvicorn.Config(
             app,
             http=_front(settings, app),  # type: ignore[arg-type] # it is only ever called
@@ -109,10 +141,16 @@ async def _serve(settings: NodeSettings, listener: socket.socket) -> None:
         )
         server = NodeServer(config, app, settings.limits.drain_seconds)
         listener.listen(_BACKLOG)
-        host, port = listener.getsockname()[:2]
-        write_line(level="info", event="ready", node=settings.node, scope=settings.scope, host=host, port=port)
+        if lifeline is None:
+            _say_ready(settings, listener)
+        else:
+            lifeline.ready()
         await server.serve(sockets=[listener])
-    write_line(level="info", event="stopped", node=settings.node)
+
+
+def _say_ready(settings: NodeSettings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    write_line(level="info", event="ready", node=settings.node, scope=settings.scope, host=host, port=port)
 
 
 def _front(settings: NodeSettings, app: App) -> Callable[..., asyncio.Protocol]:
@@ -122,11 +160,11 @@ def _front(settings: NodeSettings, app: App) -> Callable[..., asyncio.Protocol]:
 
 
 @contextmanager
-def _started(settings: NodeSettings) -> Iterator[App]:
-    """The node's app; whatever its storage and keys refuse becomes CannotStart."""
+def _started(settings: NodeSettings, node: AbstractContextManager[T]) -> Iterator[T]:
+    """Whatever a node's storage and keys refuse becomes CannotStart."""
     with ExitStack() as stack:
         try:
-            app = stack.enter_context(build.opened(settings))
+            started = stack.enter_context(node)
         except (CannotOpen, OSError, ValueError) as error:
             raise CannotStart(f"node {settings.node}: {error}") from None
-        yield app
+        yield started

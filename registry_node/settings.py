@@ -158,6 +158,13 @@ class NodeSettings(Strict):
         default="x-forwarded",
         description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host) or forwarded (RFC 7239).",
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Worker processes on the one listening socket, over the one data folder. A dead one is replaced. "
+        "More than one pays on machines with many cores.",
+    )
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:

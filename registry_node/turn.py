@@ -68,7 +68,8 @@ class Turn:
         self._arrived = bytearray()
         self._news = asyncio.Event()
         self._head_sent = False
-        self.complete = self.disconnected = False
+        self.complete = self.disconnected = self.broken = False
+        self._error: Exception | None = None
         self._left: int | None = None  # bytes of the answer still to send, None: chunked or until the end
         self._chunked = False
 
@@ -90,6 +91,15 @@ class Turn:
                 self._arrived += content
             self._news.set()
 
+    def fail(self, error: Exception) -> bool:
+        """The body cannot be read any further: whoever receives it gets this error, once. False: it is too late, the
+        answer has begun."""
+        if self._head_sent:
+            return False
+        self.broken, self.keep_alive, self._error = True, False, error
+        self._news.set()
+        return True
+
     @property
     def full(self) -> bool:
         return len(self._arrived) > HELD
@@ -99,14 +109,18 @@ class Turn:
         self._news.set()
 
     async def receive(self) -> Message:
-        """The ASGI receive: body, then ``http.disconnect`` once the client is gone or the answer complete."""
+        """The ASGI receive: body, then ``http.disconnect`` once the client is gone or the answer complete. Raises what
+        is wrong with the framing of the body."""
         if self._waits_for_continue and not self.disconnected:
             self._waits_for_continue = False
             self._front.write(CONTINUE)
-        if not (self.disconnected or self.complete):
+        if not (self.disconnected or self.complete or self.broken):
             await self._news.wait()
             self._news.clear()
-        if self.disconnected or self.complete:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self.disconnected or self.complete or self.broken:
             return {"type": "http.disconnect"}
         body, self._arrived = bytes(self._arrived), bytearray()
         self._front.pace()

@@ -49,11 +49,13 @@ class LocalRegistry(LocalUploads, LocalExtension):
         node: str = "local",
         scope: str = "local",
         clock: Callable[[], float] = time.time,
+        shared: bool = False,
     ) -> LocalRegistry:
-        """Makes the folder when it is missing, brings its index up to date, and owns it until ``close``.
+        """Makes the folder when it is missing, brings its index up to date, and owns it until ``close``. ``shared``:
+        our parent process has done so (``Store.prepare``) for several processes, and owns it.
 
         Raises CannotOpen (storage/errors.py)."""
-        store = Store.open(data, _guards(rules), clock)
+        store = (Store.share if shared else Store.open)(data, _guards(rules), clock)
         return cls(store, rules, limits, node, scope)
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from oci_wire.closure import Source, report
@@ -88,21 +87,12 @@ class LocalExtension:
 
     async def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         call.remaining()
-        change = self._store.next_change()
         found = await self._store.read(lambda tx: listings.events(tx, after))
         if not found and wait > 0:
-            await _within(wait, change)
+            await self._store.news.wait(after, wait)
             found = await self._store.read(lambda tx: listings.events(tx, after))
         for event in found:
             yield event
-
-
-async def _within(seconds: float, change: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await change.wait()
-    except TimeoutError:
-        return
 
 
 def _check(call: Call, repository: str) -> None:

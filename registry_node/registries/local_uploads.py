@@ -1,12 +1,14 @@
 """Blobs on their way in: whole ones, and upload sessions that outlive the process.
 
 A session's bytes lie in ``uploads/<id>``; its offset is the length of that file, so that nothing has to agree with
-it. Its row binds it to a repository and to whoever opened it, and says when it ends.
+it. Its row binds it to a repository and to whoever opened it, and says when it ends. Any process of the node may take
+the next request of a session: one whose file has grown elsewhere is read again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from pathlib import Path
 from uuid import uuid4
@@ -153,6 +155,9 @@ class LocalUploads:
         old = select(uploads.c.id).where(uploads.c.expires <= now)
         for session in await self._store.read(lambda tx: list(tx.execute(old).scalars())):
             await self._drop(session)
+        present = await self._store.from_disk("the uploads", os.listdir, self._store.files.uploads)
+        for session in set(self._open).difference(present):  # another process ended them
+            self._open.pop(session)
 
     async def _write(self, upload_id: str, session: Incoming, writer: int, piece: bytearray, limit: int | None) -> None:
         async with session.lock:
@@ -198,7 +203,7 @@ class LocalUploads:
         found = await self._store.from_disk("a blob", incoming.digest, digest.algorithm)
         if found != digest:
             raise DigestInvalid(f"the {incoming.size} bytes that came are {found}, not {digest}")
-        await self._store.on_disk("a blob", self._store.files.keep, incoming.path, digest)
+        await self._store.on_disk("a blob", incoming.keep, self._store.files, digest)
 
         def work(unit: Transaction) -> None:
             add_blob(unit, repository, digest, incoming.size)
@@ -213,14 +218,16 @@ class LocalUploads:
         if row is None or row.expires <= self._store.clock():
             raise BlobUploadUnknown("this upload session is not here: it ended, or never was")
         known = self._open.get(upload_id)
-        if known is not None:
+        if known is not None and (known.lock.locked() or not known.stale):
             return known
         path = self._store.files.upload_path(upload_id)
         resumed = await self._store.from_disk("an upload", _resume, path, row.algorithm)
         if resumed is None:
             raise BlobUploadUnknown("the bytes of this upload session are lost; start again")
         resumed.expires = row.expires
-        return self._open.setdefault(upload_id, resumed)
+        if self._open.get(upload_id) in (None, known):
+            self._open[upload_id] = resumed
+        return self._open[upload_id]
 
     async def _drop(self, upload_id: str) -> None:
         self._open.pop(upload_id, None)

@@ -2,7 +2,7 @@
 
     blobs/<algorithm>/<first two hex digits>/<hex>   content
     uploads/<session>                                bytes of an upload session
-    temp/<random>                                    bytes in flight; emptied at start
+    temp/<process>-<random>                          bytes in flight; gone with their process
 
 The three lie in one file system, so that a rename puts content in place in one step. Order of a write: bytes,
 fsync, rename, fsync of the folder; the index learns of it only after that.
@@ -65,7 +65,12 @@ class BlobFiles:
         return self.uploads / session
 
     def temp_path(self) -> Path:
-        return self.temp / uuid4().hex
+        return self.temp / f"{os.getpid()}-{uuid4().hex}"
+
+    def forget_process(self, process: int) -> None:
+        """Drops what a process that has ended left in flight."""
+        for left in self.temp.glob(f"{process}-*"):
+            left.unlink(missing_ok=True)
 
     def size(self, digest: Digest) -> int | None:
         """Bytes on disk, None when there is no such file."""
@@ -107,14 +112,19 @@ def append(path: Path, content: bytes | bytearray | memoryview) -> None:
     """Adds bytes at the end of a file, which is made when missing. After an error the file is as it was."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        before = os.fstat(descriptor).st_size
-        try:
-            _write_all(descriptor, memoryview(content))
-        except OSError:
-            os.ftruncate(descriptor, before)
-            raise
+        append_to(descriptor, content)
     finally:
         os.close(descriptor)
+
+
+def append_to(descriptor: int, content: bytes | bytearray | memoryview) -> None:
+    """The same for a file that is open already."""
+    before = os.fstat(descriptor).st_size
+    try:
+        _write_all(descriptor, memoryview(content))
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
 
 
 def _write_all(descriptor: int, content: memoryview) -> None:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from oci_wire.digest import Digest, Hasher, new_hasher
 from oci_wire.errors import SizeInvalid
 from oci_wire.registry import Chunks
-from registry_node.storage.files import PIECE, append, digest_of, pieces, start_writeback
+from registry_node.storage.files import PIECE, BlobFiles, append, append_to, digest_of, pieces, start_writeback
+from registry_node.storage.ownership import alone
 
 T = TypeVar("T")
 
@@ -47,13 +48,28 @@ class Incoming:
         return found
 
     def write(self, content: bytes | bytearray, size: int | None = None) -> None:
-        """Adds bytes. ``size``: how many there are to be in all. Raises SizeInvalid, OSError: then nothing was added."""
+        """Adds bytes. ``size``: how many there are to be in all. Raises SizeInvalid, OSError, and what ``alone`` raises
+        when another process goes on with this upload: then nothing was added."""
         if size is not None and self.size + len(content) > size:
             raise SizeInvalid(f"this blob has {size} bytes, and more came")
-        append(self.path, content)
+        with alone(self.path, self.size) as file:
+            append_to(file, content)
         start_writeback(self.path, self.size, self.size + len(content))
         self.hasher.update(memoryview(content))
         self.size += len(content)
+
+    @property
+    def stale(self) -> bool:
+        """Whether another process has gone on with it, or ended it."""
+        try:
+            return self.path.stat().st_size != self.size
+        except FileNotFoundError:
+            return True
+
+    def keep(self, files: BlobFiles, digest: Digest) -> None:
+        """Puts it in place as the content that it was verified to be. Raises what ``alone`` raises."""
+        with alone(self.path, self.size):
+            files.keep(self.path, digest)
 
     def digest(self, algorithm: str) -> Digest:
         """Of all bytes. Another algorithm than the announced one costs reading them again."""

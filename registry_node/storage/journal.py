@@ -27,11 +27,12 @@ _AFTER = select(journal).where(journal.c.position > bindparam("after")).order_by
 
 
 class Journal:
-    """The open journal of a data folder. One thread writes it."""
+    """The open journal of a data folder. Whoever writes it has the turn (ownership.py)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0  # of the last line
+        self._size = -1  # of the file, when it was last looked at
 
     @classmethod
     def open(cls, path: Path) -> Journal:
@@ -40,20 +41,30 @@ class Journal:
         if not path.exists():
             path.touch(mode=0o600)
             sync_folder(path.parent)
-        _drop_torn_line(path)
-        opened.position = _last_position(path)
+        opened._look()
         return opened
 
     def catch_up(self, tx: Connection) -> None:
-        """Appends the changes that the index has and the journal has not, and syncs them."""
+        """Appends the changes that the index has and the journal has not, and syncs them. What another process
+        wrote meanwhile counts, but for a line that its end left torn."""
+        self._look()
         missing = tx.execute(_AFTER, {"after": self.position})
         rows = [dict(row._mapping) for row in missing]
         if not rows:
             return
-        append(self.path, b"".join(_line(row) for row in rows))
+        lines = b"".join(_line(row) for row in rows)
+        append(self.path, lines)
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         self.position = int(rows[-1]["position"])
+        self._size += len(lines)
+
+    def _look(self) -> None:
+        size = self.path.stat().st_size
+        if size != self._size:
+            _drop_torn_line(self.path)
+            self.position = _last_position(self.path)
+            self._size = self.path.stat().st_size
 
     def after(self, position: int) -> Iterator[dict[str, Any]]:
         """The lines after a position, in order. Raises JournalCorrupt."""

@@ -47,6 +47,11 @@ class Metadata:
             raise _corrupt(path, str(getattr(error, "orig", None) or error)) from error
         return metadata
 
+    @classmethod
+    def join(cls, path: Path) -> Metadata:
+        """An index that another process has just opened."""
+        return cls(_engine(path))
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -37,6 +37,7 @@ _SOURCES = """
 SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repository_id
 WHERE l.digest = ? AND r.name > ? ORDER BY r.name LIMIT ?"""
 _REPOSITORY = "SELECT rev FROM repositories WHERE name = ?"
+_LAST = "SELECT coalesce(max(position), 0) FROM journal"
 _UPLOAD = "SELECT algorithm, expires FROM uploads WHERE id = ? AND repository = ? AND identity = ?"
 
 
@@ -107,6 +108,10 @@ class Reads:
         if row is None:
             raise NameUnknown(f"there is no repository {repository}")
         return int(row[0])
+
+    def last_position(self) -> int:
+        """Of the journal of changes."""
+        return int(self._row(_LAST, ())[0])
 
     def upload(self, session: str, repository: str, identity: str) -> UploadRow | None:
         """None unless the session belongs to this repository and identity."""

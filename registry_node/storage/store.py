@@ -1,20 +1,19 @@
-"""One open data folder: content, index, journal, the lock that keeps other processes out, and the threads.
+"""One open data folder: content, index, journal, the locks between processes, and the threads.
 
-    <data>/lock              flock: one process owns the folder
+    <data>/lock, turn        ownership.py
     <data>/index.db          metadata.py
     <data>/journal.ndjson    journal.py
     <data>/blobs, uploads, temp    files.py
 
 Writing transactions run on one thread, in the order in which they were asked; questions to the index on two more;
-bytes on a few others, so that a slow upload never stands before a commit.
+bytes on a few others, so that a slow upload never stands before a commit. Several processes may have the folder open
+(``share``) once one of them, or their parent, has prepared it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +24,12 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy import Connection, select
 
 from registry_node.storage.changes import Transaction
-from registry_node.storage.errors import DataFolderInUse, Health, in_port_words, unusable
+from registry_node.storage.errors import Health, in_port_words, unusable
 from registry_node.storage.files import BlobFiles
 from registry_node.storage.journal import Journal, last_position
 from registry_node.storage.metadata import Metadata
+from registry_node.storage.news import News
+from registry_node.storage.ownership import Ownership, Turn
 from registry_node.storage.reads import Reads
 from registry_node.storage.replay import replay
 from registry_node.storage.rules import Change, Rule
@@ -38,55 +39,92 @@ T = TypeVar("T")
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
 INDEX = "index.db"
+JOURNAL = "journal.ndjson"
 BYTE_THREADS = 8
 
 
 class Store:
     """What ``LocalRegistry`` stands on. ``open`` and ``close`` block; the rest belongs to one event loop."""
 
-    def __init__(self, folder: Path, lock: int, rules: tuple[Rule, ...], clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, rules: tuple[Rule, ...], clock: Callable[[], float]) -> None:
         self.folder = folder
         self.files = BlobFiles(folder)
         self.clock = clock
         self.health = Health()
-        self._lock = lock
+        self._ownership: Ownership | None = None
         self._rules = rules
-        self._changed = asyncio.Event()
         self._writer = ThreadPoolExecutor(1, "towpath-write")
         self._reader = ThreadPoolExecutor(2, "towpath-read")
         self._bytes = ThreadPoolExecutor(BYTE_THREADS, "towpath-bytes")
 
     @classmethod
     def open(cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time) -> Store:
-        """Raises CannotOpen: DataFolderInUse, DataFolderUnusable, DatabaseCorrupt, DatabaseTooNew, JournalCorrupt."""
-        lock = _own(folder)
-        store = cls(folder, lock, rules, clock)
-        try:
-            store.files.prepare()
-            store.metadata = Metadata.open(folder / INDEX)
-            store.journal = Journal.open(folder / "journal.ndjson")
-            store._agree()
-            store.reads = Reads(folder / INDEX, store.health, store.files)
-        except BaseException as error:
-            store._end_threads()
-            os.close(lock)
-            if isinstance(error, OSError):
-                raise unusable(folder, error) from error
-            raise
-        return store
+        """Owns the folder and brings it up to date. Raises CannotOpen: DataFolderInUse, DataFolderUnusable,
+        DatabaseCorrupt, DatabaseTooNew, JournalCorrupt."""
+        store = cls(folder, rules, clock)
+        store._ownership = Ownership.take(folder)
+        return store._opened(store._prepare)
 
+    @classmethod
+    def prepare(cls, folder: Path) -> Ownership:
+        """Brings a folder up to date for processes that will ``share`` it. Raises as ``open`` does."""
+        store = cls.open(folder)
+        ownership, store._ownership = store._ownership, None
+        store.close()
+        assert ownership is not None
+        return ownership
+
+    @classmethod
+    def share(cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time) -> Store:
+        """One of several processes over a folder that is prepared and owned by their parent. Raises CannotOpen."""
+        store = cls(folder, rules, clock)
+        return store._opened(store._join, shared=True)
+
+    def _opened(self, first: Callable[[], None], *, shared: bool = False) -> Store:
+        try:
+            first()
+            self.reads = Reads(self.folder / INDEX, self.health, self.files)
+            self.news = News(self.reads.last_position, shared=shared)
+        except BaseException as error:
+            self._end_threads()
+            self._release()
+            if isinstance(error, OSError):
+                raise unusable(self.folder, error) from error
+            raise
+        return self
+
+    def _prepare(self) -> None:
+        self.files.prepare()
+        self._turn = Turn(self.folder)
+        self.metadata = Metadata.open(self.folder / INDEX)
+        self.journal = Journal.open(self.folder / JOURNAL)
+        self._agree()
+
+    def _join(self) -> None:
+        """A process that takes a killed one's place also writes down what that one had committed."""
+        self._turn = Turn(self.folder)
+        self.metadata = Metadata.join(self.folder / INDEX)
+        self.journal = Journal(self.folder / JOURNAL)
+        with self._turn.mine(), self.metadata.reading() as tx:
+            self.journal.catch_up(tx)
+
+    _turn: Turn
     metadata: Metadata
     journal: Journal
     reads: Reads
+    news: News
 
     def close(self) -> None:
         """Waits for what is being written, then gives the folder back. Twice is no error."""
         self._end_threads()
         self.reads.close()
         self.metadata.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock = -1
+        self._turn.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._ownership is not None:
+            self._ownership.close()
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Runs ``work`` in a writing transaction: all of it is on disk (also the journal) when this returns.
@@ -97,8 +135,7 @@ class Store:
         loop = asyncio.get_running_loop()
         result, news = await loop.run_in_executor(self._writer, self._commit, work, durable)
         if news:
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self.news.tell()
         return result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -127,12 +164,8 @@ class Store:
 
         return await asyncio.get_running_loop().run_in_executor(self._bytes, run)
 
-    def next_change(self) -> asyncio.Event:
-        """Set at the next change. Take it before looking, so that none is missed."""
-        return self._changed
-
     def _commit(self, work: Callable[[Transaction], T], durable: bool) -> tuple[T, int]:
-        with in_port_words(self.health, "the index"):
+        with in_port_words(self.health, "the index"), self._turn.mine():
             with self.metadata.writing(durable=durable) as tx:
                 unit = Transaction(tx, self._rules, self.clock)
                 result = work(unit)
@@ -160,22 +193,3 @@ class Store:
     def _end_threads(self) -> None:
         for pool in (self._bytes, self._reader, self._writer):
             pool.shutdown(wait=True)
-
-
-def _own(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise unusable(folder, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise DataFolderInUse(
-            f"{folder}: another node runs on this data folder (process {owner}); stop it, or give this node its own"
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock

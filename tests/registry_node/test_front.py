@@ -127,6 +127,13 @@ async def test_a_large_head(port: int) -> None:
     assert (await said(port, b"GET / HTTP/1.1\r\nX: " + b"a" * 5000)).startswith(b"HTTP/1.1 431 ")
 
 
+async def test_a_refused_head_has_no_body(port: int) -> None:
+    answer = await said(port, request(b"HEAD /#x HTTP/1.1"))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"content-length: 0" not in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
 async def test_what_the_front_refuses_is_counted_and_logged(
     tmp_path: Path, registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,9 +186,17 @@ async def test_a_pipeline_with_bodies(port: int) -> None:
     assert [each[:3] for each in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
 
 
-async def test_a_broken_chunked_body_ends_the_connection(port: int) -> None:
+async def test_a_broken_chunked_body_is_refused_and_ends_the_connection(port: int) -> None:
     head = request(b"POST /auth/token HTTP/1.1", b"Transfer-Encoding: chunked")
-    assert await said(port, head, b"zz\r\n") == b""
+    for pieces in (
+        (head, b"zz\r\n"),
+        (head + b"3\r\nabcd\r\n",),
+        (head, b"3\r\nabc\r\n", b"-1\r\n", b"GET / HTTP/1.1\r\n"),
+    ):
+        answer = await said(port, *pieces)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"connection: close\r\n" in answer
+        assert answer.endswith(b'"}]}')
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
