@@ -136,8 +136,9 @@ class Front(asyncio.Protocol):
             return
         if not self._began:
             self._began = True
-            if not data[:1].isalpha():  # TLS on a plain port (skopeo, podman): they would wait ten seconds
-                self.close()
+            if not data[:1].isalpha():  # TLS on a plain port: skopeo waits for ten seconds, and crane, cosign and
+                # ko try again when nothing is said; Go takes an answer in HTTP for what it is and goes on in HTTP
+                self._refuse(RequestInvalid("this port speaks plain HTTP"))
                 return
         if self._turn is not None and not self._input and self._turn.body.owns(data):
             self._turn.arrived(data)

@@ -165,9 +165,11 @@ async def test_slow_heads_and_idle_connections_end(port: int) -> None:
     assert (await said(port, request(b"GET /healthz HTTP/1.1"))).endswith(b"ok\n")
 
 
-async def test_what_is_no_letter_ends_at_once(app: App) -> None:
+async def test_what_is_no_letter_is_told_at_once_that_this_is_http(app: App) -> None:
     async with served(app, fronted(app, Limits())) as port:  # no limit of time is near
-        assert await said(port, bytes.fromhex("160301008a")) == b""
+        answer = await said(port, bytes.fromhex("160301008a"))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"plain HTTP" in answer
 
 
 async def test_http_1_0_and_head(port: int) -> None:

@@ -207,11 +207,12 @@ def test_what_was_pushed_and_the_tokens_survive_a_kill(make: Callable[..., Runni
 
 
 def test_a_tls_client_on_the_plain_port_is_let_go_at_once(node: RunningNode) -> None:
-    """skopeo and podman try TLS first: a node that waits for more costs them ten seconds a command."""
+    """skopeo and podman try TLS first: a node that waits for more costs them ten seconds a command. crane, cosign and
+    ko try TLS again, a third of a second later, when nothing was said."""
     with connected(node) as connection:
         connection.sendall(bytes.fromhex("160301008a010000860303") + bytes(64))
         connection.settimeout(5)
-        answer_of(connection)  # a socket.timeout here would be the wait
+        assert answer_of(connection).startswith(b"HTTP/1.1 400 ")  # a socket.timeout here would be the wait
 
 
 def test_a_client_that_waits_for_100_continue(node: RunningNode) -> None:
