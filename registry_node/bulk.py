@@ -9,10 +9,8 @@ its own ``Bulk``: ``get_extra_info("bulk")`` gives a callable that makes one; ``
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import select
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,7 +18,8 @@ _PIECE = 1024 * 1024  # bytes that the kernel is asked to send at once
 
 
 class Bulk(Protocol):
-    """One lent connection. One thread at a time uses it; ``interrupt`` may come from any thread."""
+    """One lent connection. One thread at a time uses it, and never waits long (``seconds``): so a thread that is to end
+    looks for that itself, and slow clients wait on the event loop, not in a thread."""
 
     def fileno(self) -> int:
         """A descriptor that polls readable when ``recv_into`` may find bytes, writable when ``send_file`` may send;
@@ -29,16 +28,12 @@ class Bulk(Protocol):
 
     def recv_into(self, view: memoryview, seconds: float) -> int:
         """Reads what is there, at most ``len(view)`` bytes (never 0); waits for it at most ``seconds`` (0: not at
-        all). 0: the client is gone, or ``interrupt`` was called. Raises TimeoutError when nothing came."""
+        all). 0: the client is gone. Raises TimeoutError when nothing came."""
         ...
 
     def send_file(self, file: int, offset: int, count: int, seconds: float) -> int:
         """Sends bytes of a file; gives back how many went before the client took nothing for ``seconds``, so
         ``count`` unless it is slow. Raises OSError when the client is gone, EOFError when the file is too short."""
-        ...
-
-    def interrupt(self) -> None:
-        """Ends the wait of ``recv_into`` now, and every later one; the connection can only be answered and closed."""
         ...
 
     def close(self) -> None:
@@ -80,10 +75,6 @@ class PlainBulk:
                 raise EOFError(f"{count - sent} bytes of the file are missing")
             sent += piece
         return sent
-
-    def interrupt(self) -> None:
-        with socket.socket(fileno=os.dup(self._file)) as sock, contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         os.close(self._file)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Iterable
 
 from oci_wire.errors import RequestInvalid
 
 Header = tuple[bytes, bytes]
+Buffer = bytearray | mmap.mmap
+Span = tuple[int, int]  # start and stop in a buffer
 _VERSIONS = frozenset((b" HTTP/1.1", b" HTTP/1.0"))
 _LENGTH_DIGITS = 18  # no body has more
 _LINE = 1024  # bytes of a chunk's size line, extensions included
@@ -56,6 +59,16 @@ class Counted:
         self.left -= len(body)
         return body
 
+    def spans(self, buffer: Buffer, filled: int) -> tuple[list[Span], int]:
+        """Where the body lies in the first ``filled`` bytes, and where what was read of them ends."""
+        count = min(self.left, filled)
+        self.left -= count
+        return [(0, count)] if count else [], count
+
+    def may_end(self, buffer: Buffer, filled: int) -> bool:
+        """Whether the end of the body may be among these bytes; False: it is not."""
+        return filled >= self.left
+
 
 class Chunked:
     """A chunked body (RFC 9112 section 7.1). Extensions and trailers are read and dropped."""
@@ -72,35 +85,36 @@ class Chunked:
 
     def take(self, buffer: bytearray) -> bytes:
         """Moves what belongs to the body out of the buffer. Raises RequestInvalid."""
-        pieces, position = [], 0
+        spans, end = self.spans(buffer, len(buffer))
+        with memoryview(buffer) as view:
+            body = b"".join([view[start:stop] for start, stop in spans])
+        del buffer[:end]
+        return body
+
+    def spans(self, buffer: Buffer, filled: int) -> tuple[list[Span], int]:
+        """Where the body lies in the first ``filled`` bytes, and where what was read of them ends: a line that is not
+        all here comes again. Raises RequestInvalid."""
+        found, position = list[Span](), 0
         while not self.complete:
             if self._state == "data":
-                piece = bytes(memoryview(buffer)[position : position + self._left])
-                if not piece:
+                stop = min(position + self._left, filled)
+                if stop == position:
                     break
-                pieces.append(piece)
-                position += len(piece)
-                self._left -= len(piece)
+                found.append((position, stop))
+                self._left -= stop - position
                 self._state = "data" if self._left else "end"
+                position = stop
                 continue
-            line = self._line(buffer, position)
+            line = _line(buffer, position, filled)
             if line is None:
                 break
             position += len(line) + 2
             self._read(line)
-        del buffer[:position]
-        return b"".join(pieces)
+        return found, position
 
-    def _line(self, buffer: bytearray, position: int) -> bytes | None:
-        """The next line without its end, None when it is not all here."""
-        end = buffer.find(b"\n", position, position + _LINE)
-        if end < 0:
-            if len(buffer) - position >= _LINE:
-                raise RequestInvalid("a line of the chunked body is too long")
-            return None
-        if end == position or buffer[end - 1] != 13:
-            raise RequestInvalid("lines of a chunked body must end in CR LF")
-        return bytes(buffer[position : end - 1])
+    def may_end(self, buffer: Buffer, filled: int) -> bool:
+        """Whether the end of the body may be the last of these bytes; False: it is not."""
+        return self._state == "trailers" or buffer[max(filled - 4, 0) : filled] == b"\r\n\r\n"
 
     def _read(self, line: bytes) -> None:
         if self._state == "size":
@@ -119,6 +133,18 @@ class Chunked:
 
 
 Body = Counted | Chunked
+
+
+def _line(buffer: Buffer, position: int, filled: int) -> bytes | None:
+    """The next line without its end, None when it is not all here."""
+    end = buffer.find(b"\n", position, min(position + _LINE, filled))
+    if end < 0:
+        if filled - position >= _LINE:
+            raise RequestInvalid("a line of the chunked body is too long")
+        return None
+    if end == position or buffer[end - 1] != 13:
+        raise RequestInvalid("lines of a chunked body must end in CR LF")
+    return bytes(buffer[position : end - 1])
 
 
 def _chunk_size(line: bytes) -> int:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,19 +46,6 @@ def test_a_reset_is_an_end(pair: Pair) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     client.close()
     assert bulk.recv_into(memoryview(bytearray(8)), 5) == 0
-
-
-def test_an_interrupt_ends_the_wait_and_leaves_the_answer_possible(pair: Pair) -> None:
-    bulk, client = pair
-    found: list[int] = []
-    waiting = threading.Thread(target=lambda: found.append(bulk.recv_into(memoryview(bytearray(8)), 60)))
-    waiting.start()
-    time.sleep(0.05)
-    bulk.interrupt()
-    waiting.join(30)
-    assert found == [0]
-    os.write(bulk.fileno(), b"answer")
-    assert client.recv(16) == b"answer"
 
 
 def test_a_file(pair: Pair, tmp_path: Path) -> None:
