@@ -67,9 +67,12 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 class RunningNode:
-    """``url``, ``host`` (host:port), ``data`` (its folder), ``log`` (its file). Starts with ``start``."""
+    """``url``, ``host`` (host:port), ``data`` (its folder), ``log`` (its file). Starts with ``start``.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    ``program``: a module that runs the node instead, e.g. one with a fault on purpose."""
+
+    def __init__(self, folder: Path, *, program: str = "", **settings: Any) -> None:
+        self._program = ["-m", program] if program else ["-c", _SERVE]
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data, self.log = folder, folder / "data", folder / "node.log"
         self.settings_file = folder / "settings.json"
@@ -91,7 +94,7 @@ class RunningNode:
         self.settings_file.write_text(json.dumps(self.settings))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(self.settings_file)],
+                [sys.executable, *self._program, str(self.settings_file)],
                 cwd=_ROOT,
                 stdout=log,
                 stderr=log,

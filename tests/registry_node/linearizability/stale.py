@@ -1,0 +1,31 @@
+"""A node with a fault on purpose: each process keeps what a tag names for 50 ms. The check must find it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from oci_wire.descriptor import Descriptor
+from registry_node import server, settings
+from registry_node.storage.reads import Reads
+
+STALE_SECONDS = 0.05
+
+
+def spoil() -> None:
+    fresh = Reads.resolve
+    known: dict[tuple[str, str], tuple[float, Descriptor]] = {}
+
+    def resolve(self: Reads, repository: str, reference: str) -> Descriptor:
+        key = repository, reference
+        if key not in known or known[key][0] < time.monotonic():
+            known[key] = time.monotonic() + STALE_SECONDS, fresh(self, repository, reference)
+        return known[key][1]
+
+    Reads.resolve = resolve  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    spoil()
+    server.run(settings.load(Path(sys.argv[1])))

@@ -1,0 +1,32 @@
+"""Recorded histories of real nodes: a tag is never served stale, by one process or three, also when one is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import running
+from tests.registry_node.linearizability.recorder import kill_one, record
+
+pytestmark = pytest.mark.slow
+SECONDS = 3.0
+ENOUGH = 200  # operations, also on a slow machine: less would not mean much
+STALE = "tests.registry_node.linearizability.stale"
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["quiet", "killed"])
+@pytest.mark.parametrize("processes", [1, 3])
+def test_no_tag_is_served_stale(tmp_path: Path, processes: int, kill: bool) -> None:
+    with running(tmp_path / "box", processes=processes) as node:
+        history = record(node, SECONDS, meanwhile=lambda: kill_one(node) if kill else None)
+    assert history.answered > ENOUGH
+    assert history.violations() == []
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_cache_of_tags_is_found_out(tmp_path: Path, processes: int) -> None:
+    """50 ms of it are enough: the check can fail."""
+    with running(tmp_path / "box", program=STALE, processes=processes) as node:
+        history = record(node, SECONDS / 2)
+    assert "no order of the operations" in history.violations()[0]
