@@ -31,7 +31,13 @@ async def head(exchange: Exchange) -> Response:
     repository, digest = exchange.route.repository, Digest.parse(exchange.route.target)
     await exchange.require_pull_digest(digest, BlobUnknown)
     found = await exchange.registry.stat_blob(exchange.call, repository, digest)
+    if matches_etag(exchange.request.headers.get("if-none-match"), digest):
+        return _unchanged(digest)
     return Response(200, _headers(digest, found.size))
+
+
+def _unchanged(digest: Digest) -> Response:
+    return Response(304, {"docker-content-digest": str(digest), "etag": f'"{digest}"'})
 
 
 async def get(exchange: Exchange) -> Response:
@@ -40,7 +46,7 @@ async def get(exchange: Exchange) -> Response:
     headers = exchange.request.headers
     if matches_etag(headers.get("if-none-match"), digest):
         await exchange.registry.stat_blob(exchange.call, repository, digest)  # it must still be there
-        return Response(304, {"docker-content-digest": str(digest), "etag": f'"{digest}"'})
+        return _unchanged(digest)
     try:
         fresh = "if-range" not in headers or matches_etag(headers["if-range"], digest)
         span = ranges.download(headers.get("range")) if fresh else None
