@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.nodes import GRANTS, RunningNode, many
-from tests.protocol.target import SignIn, Target
+from tests.protocol.target import SignIn, Target, challenge_of
 
 _RESULTS = pytest.StashKey[dict[str, str]]()
 # reader pulls protocol/**, pushes to protocol/pushed/** and nothing else; everyone pulls public/**.
@@ -78,6 +78,15 @@ def nobody(target: Target) -> Iterator[httpx.Client]:
     """Asks without credentials."""
     with _client(target.url, None) as http:
         yield http
+
+
+@pytest.fixture
+def realm(nobody: httpx.Client) -> dict[str, str]:
+    """Where tokens are, and the service to name."""
+    answer = nobody.get("/v2/")
+    if not answer.headers.get("www-authenticate", "").startswith("Bearer"):
+        pytest.skip("this registry has no tokens")
+    return challenge_of(answer)
 
 
 @pytest.fixture

@@ -54,6 +54,14 @@ def refused(answer: httpx.Response, status: int | tuple[int, ...], *codes: str) 
     return code
 
 
+def challenge_of(answer: httpx.Response) -> dict[str, str]:
+    """The parameters of a Bearer challenge."""
+    assert answer.status_code == 401
+    scheme, _, rest = answer.headers["www-authenticate"].partition(" ")
+    assert scheme == "Bearer"
+    return dict(re.findall(r'(\w+)="([^"]*)"', rest))
+
+
 class SignIn(httpx.Auth):
     """Basic, until the registry asks for a token: then tokens, one for each challenge."""
 

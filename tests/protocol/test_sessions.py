@@ -58,6 +58,7 @@ def test_cut(target: Target) -> None:
     pulled(target, target.finish(location, DIGEST), CONTENT)
 
 
+@pytest.mark.slow
 @pytest.mark.protocol("upload.survives-restart")
 def test_survives_restart(make_node: MakeNode) -> None:
     node = make_node()
@@ -96,6 +97,7 @@ def test_bound_to_identity(target: Target, pusher: httpx.Client) -> None:
     assert target.blob_status(repository, DIGEST) == 404
 
 
+@pytest.mark.slow
 @pytest.mark.protocol("upload.expires")
 def test_expires(make_node: MakeNode, tmp_path: Path) -> None:
     node = make_node(limits={"upload_session_seconds": 3600})

@@ -16,8 +16,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from tests.nodes import RunningNode
-from tests.protocol.target import Target, refused
-from tests.protocol.test_tokens import bearing, challenge_of
+from tests.protocol.target import Target, challenge_of, refused
+from tests.protocol.test_tokens import ask, bearing
 
 Sign = Callable[..., str]
 
@@ -35,16 +35,13 @@ def key(node: RunningNode) -> ECKey:
 
 
 @pytest.fixture
-def sign(node: RunningNode, key: ECKey, repository: str) -> Sign:
-    """``sign(header={...}, with_key=..., claim=value)``: a token that is good but for what is said; None leaves out."""
+def sign(target: Target, key: ECKey, realm: dict[str, str], repository: str) -> Sign:
+    """``sign(header={...}, with_key=..., claim=value)``: a token of the node but for what is said; None leaves out."""
+    issued = jwt.decode(ask(target.http, realm, f"repository:{repository}:pull")["token"], key, algorithms=["ES256"])
 
     def signed(header: dict[str, Any] | None = None, with_key: Any = None, **changes: Any) -> str:
-        now = int(time.time())
-        access = [{"type": "repository", "name": repository, "actions": ["pull"]}]
-        claims = {"iss": "box", "sub": "dev", "aud": "box", "iat": now, "nbf": now, "exp": now + 300, "access": access}
-        claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
-        head = {"alg": "ES256", "kid": key.thumbprint(), **(header or {})}
-        return jwt.encode(head, claims, with_key or key, algorithms=["ES256", "ES384", "HS256", "none"])
+        claims = {name: value for name, value in {**issued.claims, **changes}.items() if value is not None}
+        return jwt.encode({**issued.header, **(header or {})}, claims, with_key or key, algorithms=["ES256", "ES384"])
 
     return signed
 

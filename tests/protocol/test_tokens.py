@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -13,24 +12,7 @@ import httpx
 import pytest
 
 from tests.nodes import RunningNode
-from tests.protocol.target import Target, refused
-
-
-def challenge_of(answer: httpx.Response) -> dict[str, str]:
-    """The parameters of a Bearer challenge."""
-    assert answer.status_code == 401
-    scheme, _, rest = answer.headers["www-authenticate"].partition(" ")
-    assert scheme == "Bearer"
-    return dict(re.findall(r'(\w+)="([^"]*)"', rest))
-
-
-@pytest.fixture
-def realm(nobody: httpx.Client) -> dict[str, str]:
-    """Where tokens are, and the service to name."""
-    answer = nobody.get("/v2/")
-    if not answer.headers.get("www-authenticate", "").startswith("Bearer"):
-        pytest.skip("this registry has no tokens")
-    return challenge_of(answer)
+from tests.protocol.target import Target, challenge_of, refused
 
 
 def ask(http: httpx.Client, realm: dict[str, str], *scopes: str, **more: str) -> dict[str, Any]:
