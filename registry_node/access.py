@@ -15,8 +15,9 @@ write-policy, rate-address, rate-identity, rate-logins, rate-checks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from identity.grants import ANONYMOUS, Action, Principal, WritePolicy, write_action
 from oci_wire.auth import Challenge, TokenScope
@@ -62,6 +63,11 @@ class Caller:
     def may_pull_at_once(self, repository: str, tag: str | None) -> bool:
         """The same without asking the index: a digest (``tag`` None) needs a grant for every tag."""
         return self.may_pull(repository, tag) if tag else self.may_pull_any_digest(repository)
+
+    def puller(self) -> Caller:
+        """The same caller as far as pulling goes: only the grants that can let them. For who asks often."""
+        grants = tuple(each for each in self.policy.grants if Action.PULL in each.allow and self.who.is_called(each.to))
+        return replace(self, policy=replace(self.policy, grants=grants))
 
     def may_mount(self, source: str | None, target: str) -> bool:
         """Whether blobs of ``source`` (None: of any repository) may become blobs of ``target`` for this caller.
@@ -160,7 +166,7 @@ def _insufficient(wanted: str) -> Challenged:
 
 
 class Access:
-    """Reads the Authorization header of a request. ``policy`` is today's: it changes when the settings do."""
+    """Reads the Authorization header of a request. ``policy`` is today's: another one when the settings change."""
 
     def __init__(self, credentials: Credentials, policy: Policy, limiter: RateLimiter) -> None:
         self._credentials, self.policy, self.limiter = credentials, policy, limiter
@@ -197,9 +203,12 @@ class Access:
             raise Challenged(str(error), error=said, why=why, tried=error.tried) from None
         raise Challenged("the Authorization header must be Basic or Bearer", why="wrong-credentials")
 
-    def known(self, authorization: str) -> Caller | None:
-        """The caller, when that can be said at once; None otherwise, for whatever reason."""
+    def known(self, authorization: str) -> tuple[Caller, float] | None:
+        """The caller, when that can be said at once, and until when (seconds since the epoch); else None."""
         if not authorization:
-            return Caller(ANONYMOUS, self.policy)
+            return Caller(ANONYMOUS, self.policy), math.inf
         found = self._credentials.known(authorization)
-        return Caller(found[0], self.policy, found[1]) if found is not None else None
+        if found is None:
+            return None
+        until, who, scopes = found
+        return Caller(who, self.policy, scopes), until

@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import re
-import time
-import traceback
-from dataclasses import dataclass, field
-from uuid import uuid4
+from collections.abc import Callable, Iterable
 
 from oci_wire import extension, routes
 from oci_wire.errors import Internal, NameUnknown, RegistryError, RequestInvalid, Unsupported, to_json
@@ -18,11 +14,15 @@ from oci_wire.routes import Endpoint, Route
 from registry_node import blobs, extension_api, listings, manifests, uploads
 from registry_node.access import TOKEN_PATH, Access, Challenged
 from registry_node.exchange import Exchange, Handler, Node
+from registry_node.forwarded import Origin
+from registry_node.heads import Head
+from registry_node.known_heads import HOST, Header
 from registry_node.messages import ClientGone, Message, Receive, Request, Response, Send
-from registry_node.metrics import Metrics, Observation, RequestLog, write_line
-from registry_node.prompt import Header, Prompt, Rendered, Wire
+from registry_node.prompt import Prompt
+from registry_node.records import PROBES, Records, Trace
 from registry_node.token_api import TokenApi
 
+OriginOf = Callable[[Iterable[Header]], Origin]
 TABLE: dict[tuple[Endpoint, str], Handler] = {
     (Endpoint.BASE, "GET"): listings.base,
     (Endpoint.CATALOG, "GET"): listings.catalog,
@@ -41,12 +41,9 @@ TABLE: dict[tuple[Endpoint, str], Handler] = {
     (Endpoint.UPLOAD, "PUT"): uploads.finish,
     (Endpoint.UPLOAD, "DELETE"): uploads.cancel,
 }
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
+_OK = b"HTTP/1.1 200 OK\r\n"
 _LINGER_BYTES, _LINGER_SECONDS = 4 * 1024 * 1024, 2.0  # of a body that nobody wants: so that its sender sees why
-PROBES = ("/healthz", "/readyz", "/metrics")  # for machines that ask every few seconds: no log line each
 _METHODS = {endpoint: tuple(method for other, method in TABLE if other is endpoint) for endpoint in Endpoint}
-_KNOWN_METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"))
 
 
 class MethodUnsupported(Unsupported):
@@ -64,30 +61,6 @@ def _require_method(method: str, allowed: tuple[str, ...]) -> None:
         raise MethodUnsupported(method, allowed)
 
 
-@dataclass(slots=True)
-class Trace:
-    """What is known of a request so far, for metrics and the log. 499: the client left before an answer."""
-
-    request_id: str = field(default_factory=lambda: uuid4().hex)
-    began: float = field(default_factory=time.monotonic)
-    handler: str = "none"
-    who: str = "-"
-    status: int = 499
-    sent: int = 0
-    code: str = ""  # of a refusal, with one word for why, and the declared user that wrong credentials named
-    why: str = ""
-    tried: str = ""
-
-    def refused(self, error: RegistryError) -> None:
-        self.code, self.why = error.code, error.why
-        self.tried = error.tried if isinstance(error, Challenged) else ""
-
-    def refusal(self) -> dict[str, str]:
-        """For the log line: only what there is."""
-        said = {"code": self.code, "why": self.why, "tried": self.tried}
-        return {name: value for name, value in said.items() if value}
-
-
 class App:
     """``await app(scope, receive, send)``. ``in_flight``: requests being answered now; ``log``: a line for each."""
 
@@ -96,62 +69,61 @@ class App:
         node: Node,
         access: Access,
         tokens: TokenApi,
-        metrics: Metrics,
+        records: Records,
         *,
         prompt: Prompt | None = None,
-        log: RequestLog | None = None,
     ) -> None:
-        self.node, self.access, self.tokens, self.metrics = node, access, tokens, metrics
-        self.prompt, self.log = prompt, log
+        self.node, self.access, self.tokens, self.records = node, access, tokens, records
+        self.metrics, self.log = records.metrics, records.log
+        self.prompt = prompt
         self.in_flight = 0
-        metrics.in_flight.set_function(lambda: self.in_flight)
+        self.metrics.watch("registry_http_in_flight_requests", "Requests being answered", lambda: self.in_flight)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this app speaks HTTP, not {scope['type']}")
-        if scope["method"] in ("GET", "HEAD") and not scope["query_string"]:
-            remote = scope["client"][0] if scope.get("client") else ""
-            found = self._prompt(scope["method"], scope["raw_path"], scope["headers"], remote)
-            if found is not None:
-                return await self._at_once(scope["method"], *found, send)
-        await self._the_long_way(scope, receive, send)
-        return None
+        if not await self._at_once(scope, send):
+            await self._the_long_way(scope, receive, send)
 
-    def at_once(self, method: str, path: bytes, headers: list[Header], remote: str) -> Wire | None:
-        """The short way for a server that calls it itself (front.py): a GET or HEAD without query or body."""
-        found = self._prompt(method, path, headers, remote)
-        if found is None:
+    def at_once(self, content: bytes, head: Head | None, origin: OriginOf, more: bytes) -> bytes | None:
+        """The short way for a server that calls it itself (front.py): a whole answer, with the header lines ``more``.
+        ``content``: a request head; ``head``: the same read, None when it has not been."""
+        if self.prompt is None or self.node.draining.is_set():
             return None
-        rendered, request_id = found
-        return Wire(b"%bx-request-id: %b\r\n" % (rendered.lines, request_id), rendered.body if method == "GET" else b"")
+        known = self.prompt.known
+        asked = known.find(content) if head is None else known.learn(content, head)
+        if asked is None:
+            return None
+        answer = self.prompt.answer_to(*asked, origin(asked[1].forwarded).address)
+        if answer is None:
+            return None
+        found, request_id = answer
+        body = b"" if asked[0].head else found.body
+        return b"".join((_OK, more, found.lines, b"x-request-id: ", request_id.encode(), b"\r\n\r\n", body))
 
     def refused(self, method: str, path: str, status: int, sent: int, remote: str) -> bytes:
         """Records a request that the server refused itself (front.py). Its request id."""
         trace = Trace(status=status, sent=sent)
-        self._record(Request(method, path, {}, remote=remote), trace)
+        self.records.add(Request(method, path, {}, remote=remote), trace)
         return trace.request_id.encode()
 
-    async def _at_once(self, method: str, rendered: Rendered, request_id: bytes, send: Send) -> None:
-        headers = [*rendered.headers, (b"x-request-id", request_id)]
+    async def _at_once(self, scope: Message, send: Send) -> bool:
+        """The short way under any other server."""
+        method = scope["method"]
+        if self.prompt is None or self.node.draining.is_set() or method not in ("GET", "HEAD") or scope["query_string"]:
+            return False
+        remote = scope["client"][0] if scope.get("client") else ""
+        answer = self.prompt.answer(method, scope["raw_path"], scope["headers"], remote)
+        if answer is None:
+            return False
+        headers = [*answer[0].headers, (b"x-request-id", answer[1].encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": rendered.body if method == "GET" else b""})
-
-    def _prompt(self, method: str, path: bytes, headers: list[Header], remote: str) -> tuple[Rendered, bytes] | None:
-        """An answer of the short way and its request id, recorded as sent."""
-        if self.prompt is None or self.node.draining.is_set():
-            return None
-        began = time.monotonic()
-        rendered = self.prompt.answer(path, headers)
-        if rendered is None or not self.access.limiter.admits(remote, rendered.who):
-            return None
-        trace = Trace(began=began, handler=rendered.handler, who=rendered.who or "-", status=200)
-        trace.sent = len(rendered.body) if method == "GET" else 0
-        self._record(Request(method, path.decode("latin-1"), {}, remote=remote), trace)
-        return rendered, trace.request_id.encode()
+        await send({"type": "http.response.body", "body": answer[0].body if method == "GET" else b""})
+        return True
 
     async def _the_long_way(self, scope: Message, receive: Receive, send: Send) -> None:
         request = Request.of(scope, receive)
-        trace = _trace_of(request)
+        trace = Trace.of(request)
         self.in_flight += 1
         try:
             response = await self._respond(request, trace)
@@ -159,10 +131,10 @@ class App:
         except ClientGone:
             pass  # nobody is left to answer; an upload keeps what came
         except Exception as error:  # in mid-body the server then cuts the connection: half is not taken for whole
-            self._report(trace, error)
+            self.records.report(trace, error)
         finally:
             self.in_flight -= 1
-            self._record(request, trace)
+            self.records.add(request, trace)
 
     async def _respond(self, request: Request, trace: Trace) -> Response:
         try:
@@ -173,7 +145,7 @@ class App:
         except ClientGone:
             raise
         except Exception as error:
-            self._report(trace, error)
+            self.records.report(trace, error)
             trace.code = Internal.code
             return self._refusal(request, Internal(f"something broke here; the log has it under {trace.request_id}"))
 
@@ -184,7 +156,7 @@ class App:
         self.access.limiter.check_address(request.remote)
         if request.repeated:
             raise RequestInvalid(f"the {request.repeated} header came twice")
-        if not _HOST.fullmatch(request.headers.get("host", "")):
+        if not HOST.fullmatch(request.headers.get("host", "")):
             raise RequestInvalid("the Host header is missing or cannot be read")
         if request.path == TOKEN_PATH:
             trace.handler = "token"
@@ -254,35 +226,6 @@ class App:
             trace.sent = await response.send(send, head=head, hung_up=request.hung_up, before_end=linger)
         finally:
             await response.aclose()
-
-    def _report(self, trace: Trace, error: Exception) -> None:
-        where = traceback.format_exception(error)
-        write_line(level="error", request_id=trace.request_id, handler=trace.handler, trace="".join(where))
-
-    def _record(self, request: Request, trace: Trace) -> None:
-        seconds = time.monotonic() - trace.began
-        method = request.method if request.method in _KNOWN_METHODS else "other"
-        self.metrics.observe(Observation(method, trace.handler, trace.status, seconds, request.received, trace.sent))
-        if self.log is not None and (request.path not in PROBES or trace.handler == "none"):
-            self.log.add(
-                level="info",
-                request_id=trace.request_id,
-                remote=request.remote,
-                who=trace.who,
-                method=method,
-                path=request.path[:1000],
-                status=trace.status,
-                received=request.received,
-                sent=trace.sent,
-                ms=round(seconds * 1000, 2),
-                **trace.refusal(),
-            )
-
-
-def _trace_of(request: Request) -> Trace:
-    """Under the id that the client gave, when it is one."""
-    given = request.headers.get("x-request-id", "")
-    return Trace(given) if _REQUEST_ID.fullmatch(given) else Trace()
 
 
 async def _discard(request: Request) -> None:

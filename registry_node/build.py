@@ -16,6 +16,7 @@ from registry_node.metrics import Metrics, RequestLog
 from registry_node.policy import Policy
 from registry_node.prompt import Prompt, Reads
 from registry_node.rate_limits import RateLimiter
+from registry_node.records import Records
 from registry_node.registries import views
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.through import Whole
@@ -42,14 +43,14 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
         challenges=bool(settings.users),
     )
     access, metrics = Access(credentials, Policy.of(settings), limiter), Metrics()
+    records = Records(metrics, RequestLog() if log else None)
     metrics.watch("registry_storage_free_bytes", "Free space under the data folder", lambda: _free(settings.data))
     return App(
         node,
         access,
         TokenApi(credentials, access, signer, settings.node),
-        metrics,
-        prompt=Prompt(reads, access) if reads is not None else None,
-        log=RequestLog() if log else None,
+        records,
+        prompt=Prompt(reads, access, records) if reads is not None else None,
     )
 
 

@@ -142,13 +142,13 @@ class Credentials:
             raise WrongCredentials("the token was given for a credential that is no longer valid", tried=claims.subject)
         return self.principal(claims.subject, how)
 
-    def known(self, authorization: str) -> tuple[Principal, tuple[TokenScope, ...] | None] | None:
-        """Who this header is, when it was verified before and still holds; None otherwise."""
+    def known(self, authorization: str) -> tuple[float, Principal, tuple[TokenScope, ...] | None] | None:
+        """Who this header is and until when (seconds since the epoch), when it was verified before; else None."""
         mark = self._mark(authorization)
         found = self._known.get(mark)
         if found is None or found[0] < time.time():
             return None
-        return found[1], found[2]
+        return found
 
     def remember(self, authorization: str, who: Principal, claims: Claims | None) -> None:
         """For ``known``: a token until it expires, a password or robot token for a while."""

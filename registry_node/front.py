@@ -8,7 +8,7 @@ uvicorn's contract: the constructor's keywords, ``shutdown``, and ``connections`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
@@ -23,16 +23,17 @@ from registry_node.forwarded import NO_PROXIES, Origin, Proxies, asked_of
 from registry_node.framing import Header
 from registry_node.heads import Head, HeadReader
 from registry_node.messages import ZERO_COPY
-from registry_node.prompt import Wire
 from registry_node.settings import Limits
 from registry_node.turn import STATUS_LINES, Turn, lines_of
 
 _LINGER_SECONDS = 2.0  # for what a refused client still sends
+OriginOf = Callable[[Iterable[Header]], Origin]
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
 
 
 class AtOnce(Protocol):
-    def __call__(self, method: str, path: bytes, headers: list[Header], remote: str) -> Wire | None: ...
+    def __call__(self, content: bytes, head: Head | None, origin: OriginOf, more: bytes) -> bytes | None:
+        """A whole answer to a request head, with the header lines ``more``; ``head``: the same read, or None."""
 
 
 class Refused(Protocol):
@@ -143,7 +144,7 @@ class Front(asyncio.Protocol):
         if self._turn is not None and not self._input and self._turn.body.owns(data):
             self._turn.arrived(data)
             self.pace()
-        else:
+        elif self._turn or self._input or not self._can_write.is_set() or not self._answered(data, None):
             self._input += data
             self._advance()
 
@@ -161,15 +162,18 @@ class Front(asyncio.Protocol):
             if not self._turn.body.complete:
                 self._turn.arrived(self._turn.body.take(self._input))
             return False
-        head = self._heads.take(self._input)
-        if head is None:
+        content = self._heads.take(self._input)
+        if content is None:
             if self._input and not self._in_head:
                 self._in_head = True
                 self._wait_for(self._limits.head_seconds)
             return False
         self._in_head = False
-        self._wait_for(None)
-        self._begin(head)
+        if not self._answered(content, None):
+            head = self._heads.read(content)
+            if not self._answered(content, head):
+                self._wait_for(None)
+                self._begin(head)
         return True
 
     def pace(self) -> None:
@@ -188,10 +192,7 @@ class Front(asyncio.Protocol):
 
     def _begin(self, head: Head) -> None:
         path, _, query = head.target.partition(b"?")
-        origin = self._proxies.origin(head.headers, self._direct) if self._proxied else self._direct
-        short = head.body.complete and not query and head.keep_alive and head.method in ("GET", "HEAD")
-        if short and self._answered(head, path, origin):
-            return
+        origin = self._origin(head.headers)
         if not head.target.isascii() or b"#" in head.target:
             raise RequestInvalid("the request target must be ASCII, without a fragment")
         scope = self._scope(head, path, query, origin)
@@ -205,14 +206,17 @@ class Front(asyncio.Protocol):
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _answered(self, head: Head, path: bytes, origin: Origin) -> bool:
-        """The short way."""
-        wire = self._at_once(head.method, path, head.headers, origin.address)
-        if wire is None:
+    def _answered(self, content: bytes, head: Head | None) -> bool:
+        """The short way of what may be a request head; ``head``: the same read."""
+        answer = self._at_once(content, head, self._origin, self.default_lines())
+        if answer is None:
             return False
-        self._transport.write(b"".join((STATUS_LINES[200], self.default_lines(), wire.lines, b"\r\n", wire.body)))
+        self._transport.write(answer)
         self._next_request()
         return True
+
+    def _origin(self, headers: Iterable[Header]) -> Origin:
+        return self._proxies.origin(headers, self._direct) if self._proxied else self._direct
 
     def _scope(self, head: Head, path: bytes, query: bytes, origin: Origin) -> dict[str, Any]:
         client = self._client if origin.address == self._direct.address else (origin.address, 0)

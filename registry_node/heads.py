@@ -47,8 +47,9 @@ class HeadReader:
         self._version, self._keep_alive = "1.1", True
         self._new_parser()
 
-    def take(self, buffer: bytearray) -> Head | None:
-        """Moves the next head out of the buffer; None: its end has not come. Raises HeadTooLarge, RequestInvalid."""
+    def take(self, buffer: bytearray) -> bytes | None:
+        """Moves the next head, unread, out of the buffer; None: its end has not come. Raises HeadTooLarge,
+        RequestInvalid."""
         while buffer[:2] == b"\r\n":  # an empty line before a request is dropped (RFC 9112 section 2.2)
             del buffer[:2]
         end = buffer.find(_END)
@@ -60,23 +61,25 @@ class HeadReader:
                 self._content = bytes(buffer)
                 check_lines(self._content)
             return None
-        self._content = bytes(buffer[: end + 4])
+        content = self._content = bytes(buffer[: end + 4])
         del buffer[: end + 4]
-        return self._read(self._content)
+        return content
 
-    def asked(self) -> tuple[str, str]:
-        """Method and path of the last head as far as they can be told, for the log; no query. Never raises."""
-        words = self._content.split(b"\n", 1)[0].split()
-        method, target = (words[0], words[1]) if len(words) > 1 else (b"", b"")
-        return method.decode("latin-1"), target.partition(b"?")[0].decode("latin-1")
-
-    def _read(self, content: bytes) -> Head:
+    def read(self, content: bytes) -> Head:
+        """A whole head. Raises RequestInvalid."""
+        self._content = content
         self._parse(content)
         method = self._parser.get_method().decode("ascii")
         body = body_of(self._headers, self._version)
         if not body.complete:
             self._new_parser()  # the body is framed by us, not there
         return Head(method, self._target, self._version, self._headers, self._keep_alive, body)
+
+    def asked(self) -> tuple[str, str]:
+        """Method and path of the last head as far as they can be told, for the log; no query. Never raises."""
+        words = self._content.split(b"\n", 1)[0].split()
+        method, target = (words[0], words[1]) if len(words) > 1 else (b"", b"")
+        return method.decode("latin-1"), target.partition(b"?")[0].decode("latin-1")
 
     def _parse(self, content: bytes) -> None:
         check_lines(content)

@@ -1,4 +1,8 @@
-"""Prometheus metrics under the names that dashboards for distribution know, and one JSON line per request."""
+"""What is counted of every request, and one JSON line for each. Prometheus reads the counts in exposition.py.
+
+Counts are plain numbers, one ``Tally`` for each kind of answer: an answer of the short way costs less than a counter
+of prometheus_client.
+"""
 
 from __future__ import annotations
 
@@ -6,68 +10,64 @@ import asyncio
 import json
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from functools import lru_cache
+from typing import NamedTuple
 
 _BUNDLE, _BUNDLE_SECONDS = 200, 0.1
-_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)  # upper bounds of the histogram
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One finished request. ``handler``: the endpoint's name, never a repository's (names would be without number)."""
+class Kind(NamedTuple):
+    """``handler``: the endpoint's name, never a repository's (names would be without number)."""
 
     method: str
     handler: str
     status: int
-    seconds: float
-    received: int
-    sent: int
+
+
+class Tally:
+    """All answers of one kind: how many, their time in seconds, their bytes of body. ``buckets``: how many took at
+    most so long as the bound of that place (the last: longer than all)."""
+
+    __slots__ = ("buckets", "count", "received", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.count, self.seconds = 0, 0.0
+        self.received = self.sent = 0
+        self.buckets = [0] * (len(SECONDS) + 1)
+
+    def add(self, seconds: float, sent: int, received: int = 0) -> None:
+        self.count += 1
+        self.seconds += seconds
+        self.sent += sent
+        self.received += received
+        self.buckets[bisect_left(SECONDS, seconds)] += 1
 
 
 class Metrics:
-    """The counters of one node."""
+    """The counts of one node. ``gauges``: name -> what it is and how to read it, when somebody asks."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        labels = ("method", "code", "handler")
-        self._requests = Counter("registry_http_requests", "Requests answered", labels, registry=self.registry)
-        self._seconds = Histogram(
-            "registry_http_request_duration_seconds",
-            "Time from a request's head to the end of its answer",
-            ("method", "handler"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.in_flight = Gauge("registry_http_in_flight_requests", "Requests being answered", registry=self.registry)
-        self._received = Counter("registry_http_request_size_bytes", "Body bytes received", registry=self.registry)
-        self._sent = Counter("registry_http_response_size_bytes", "Body bytes sent", registry=self.registry)
-        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.tallies: dict[Kind, Tally] = {}
+        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is scraped, e.g. bytes of storage."""
-        Gauge(name, text, registry=self.registry).set_function(value)
+        self.gauges[name] = (text, value)
 
-    def observe(self, seen: Observation) -> None:
-        key = (seen.method, seen.handler, seen.status)
-        children = self._children.get(key)
-        if children is None:
-            counter = self._requests.labels(seen.method, str(seen.status), seen.handler)
-            children = self._children[key] = (counter, self._seconds.labels(seen.method, seen.handler))
-        children[0].inc()
-        children[1].observe(seen.seconds)
-        if seen.received:
-            self._received.inc(seen.received)
-        if seen.sent:
-            self._sent.inc(seen.sent)
+    def tally(self, kind: Kind) -> Tally:
+        found = self.tallies.get(kind)
+        if found is None:
+            found = self.tallies[kind] = Tally()
+        return found
 
     def render(self) -> tuple[str, bytes]:
         """Content type and body of ``/metrics``."""
-        return CONTENT_TYPE_LATEST, generate_latest(self.registry)
+        from registry_node import exposition  # noqa: PLC0415 - prometheus_client is loaded when somebody scrapes
+
+        return exposition.render(self)
 
 
 class RequestLog:
@@ -79,9 +79,13 @@ class RequestLog:
         self._lines: list[str] = []
 
     def add(self, **fields: object) -> None:
+        self.append(_line(fields))
+
+    def append(self, line: str) -> None:
+        """A whole line, its end included."""
         if not self._lines:
             asyncio.get_running_loop().call_later(_BUNDLE_SECONDS, self.flush)
-        self._lines.append(_line(fields))
+        self._lines.append(line)
         if len(self._lines) >= _BUNDLE:
             self.flush()
 
@@ -99,3 +103,9 @@ def write_line(**fields: object) -> None:
 
 def _line(fields: dict[str, object]) -> str:
     return json.dumps({"time": round(time.time(), 3), **fields}, ensure_ascii=True, default=str) + "\n"
+
+
+@lru_cache(maxsize=4096)
+def quoted(text: str) -> str:
+    """As a JSON string in ASCII."""
+    return json.dumps(text)

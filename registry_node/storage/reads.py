@@ -6,7 +6,6 @@ from a repository that has it: a deletion shows at once.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +64,23 @@ class Reads:
         except sqlite3.Error as error:
             raise of_database(self._health, "the index", error) from error
 
+    def named(self, repository: str, reference: str) -> tuple[str, str] | None:
+        """Media type and digest of the manifest that a tag or a digest names now. As text: values would cost more
+        than the question."""
+        row = self._row(_BY_DIGEST if ":" in reference else _BY_TAG, (repository, reference))
+        return None if row is None else row[:2]
+
+    def manifest_bytes(self, digest: str) -> bytes | None:
+        row = self._row(_BODY, (digest,))
+        return None if row is None else bytes(row[0])
+
+    def blob_bytes(self, repository: str, digest: str, most: int) -> bytes | None:
+        """A whole small blob of this repository; None: it is not here whole, or has more than ``most`` bytes."""
+        row = self._row(_BLOB, (repository, digest))
+        if row is None or row[0] > most:
+            return None
+        return self._files.content(digest, row[0])
+
     def resolve(self, repository: str, reference: str) -> Descriptor:
         """What a tag or digest names now. Raises ManifestUnknown, NameUnknown."""
         row = self._row(_BY_DIGEST if ":" in reference else _BY_TAG, (repository, reference))
@@ -75,10 +91,10 @@ class Reads:
 
     def body(self, digest: Digest) -> bytes:
         """The bytes of a manifest that ``resolve`` has just found. Raises ManifestUnknown."""
-        row = self._row(_BODY, (str(digest),))
-        if row is None:
+        content = self.manifest_bytes(str(digest))
+        if content is None:
             raise ManifestUnknown(f"manifest {digest} is not here")
-        return bytes(row[0])
+        return content
 
     def blob(self, repository: str, digest: Digest) -> Descriptor:
         """A blob of this repository. Raises BlobUnknown, NameUnknown."""
@@ -87,15 +103,6 @@ class Reads:
             self.rev(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}")
         return Descriptor(OCTET_STREAM, digest, row[0])
-
-    def content(self, found: Descriptor) -> bytes | None:
-        """The bytes of a small blob that ``blob`` has just found; None when they cannot be had whole."""
-        try:
-            with self._files.path(found.digest).open("rb", buffering=0) as file:
-                content = os.pread(file.fileno(), found.size + 1, 0)
-        except OSError:
-            return None
-        return content if len(content) == found.size else None
 
     def blob_sources(self, digest: Digest, *, after: str = "", limit: int = 100) -> tuple[str, ...]:
         """Repositories from which this blob can be mounted, in byte order: the caller checks which ones may be read."""

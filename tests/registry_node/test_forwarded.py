@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from registry_node import build
 from registry_node.forwarded import Header, Origin, Proxies
 from registry_node.front import front_of
-from registry_node.prompt import Wire
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import Limits
 from tests.registry_node.conftest import asking, settings
@@ -187,10 +186,11 @@ async def test_realm_and_log_on_both_ways(
     given = settings(tmp_path)
     short: list[bool] = []
 
-    def at_once(*request: Any) -> Wire | None:
-        wire = app.at_once(*request)
-        short.append(wire is not None)
-        return wire
+    def at_once(*request: Any) -> bytes | None:
+        answer = app.at_once(*request)
+        if answer is not None:
+            short.append(True)
+        return answer
 
     with closing(LocalRegistry.open(given.data)) as registry:
         app = build.app_of(given, registry, reads=registry.reads, log=True)

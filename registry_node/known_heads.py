@@ -1,0 +1,139 @@
+"""Request heads that were read before. Clients send the same header lines with request after request, and many ask
+for the same things: what the first reading found holds for the same bytes again.
+
+A request line and the header lines after it are remembered apart, and only out of heads that the strict reader
+(heads.py) took. Header lines hold credentials: they are known by a keyed hash alone, for as long as what they prove
+holds: until it expires, or the node's users and grants are replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from oci_wire import routes
+from oci_wire.digest import looks_like_digest
+from oci_wire.errors import RegistryError
+from oci_wire.routes import Endpoint
+from registry_node.access import Access, Caller
+from registry_node.heads import Head
+from registry_node.metrics import Kind, Tally, quoted
+from registry_node.policy import Policy
+from registry_node.recent import Recent
+from registry_node.records import Records, logged_as
+
+Header = tuple[bytes, bytes]
+_TARGETS, _ASKERS = 16384, 2048
+_LONGEST_TARGET, _LONGEST_HEADERS = 1024, 16384  # bytes; others are read each time
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
+# Headers that change nothing about this answer; any other one takes the long way.
+_PLAIN = _FORWARDED | frozenset((
+    *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"docker-upload-uuid"),
+    *(b"x-forwarded-port", b"x-forwarded-server", b"x-real-ip", b"x-meta-source-client", b"traceparent", b"cookie"),
+))  # fmt: skip
+HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
+Method = Literal["GET", "HEAD"]
+
+
+class Target(NamedTuple):
+    """What is asked for. ``tag`` None: a digest, as ``reference`` is then; ``logged``: method and path for the log."""
+
+    head: bool
+    repository: str
+    reference: str
+    tag: str | None
+    blob: bool
+    logged: str
+    tally: Tally
+
+
+class Asker(NamedTuple):
+    """Who asks, as header lines show it. ``who``: their name for the log; ``until``: seconds since the epoch."""
+
+    caller: Caller
+    policy: Policy
+    until: float
+    who: str
+    forwarded: tuple[Header, ...]
+
+
+class KnownHeads:
+    """One memory for all connections of a node."""
+
+    def __init__(self, access: Access, records: Records) -> None:
+        self._access, self._records = access, records
+        self._targets: Recent[bytes, Target] = Recent(_TARGETS)
+        self._askers: Recent[bytes, Asker] = Recent(_ASKERS)
+        self._hash = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=32)
+
+    def find(self, content: bytes) -> tuple[Target, Asker] | None:
+        """``content``: a whole request head. None: it must be read."""
+        end = content.find(b"\r")
+        target = self._targets.get(content[:end])
+        if target is None:
+            return None
+        asker = self._askers.get(self._mark(content[end:]))
+        if asker is None or asker.policy is not self._access.policy or asker.until <= time.time():
+            return None
+        return target, asker
+
+    def learn(self, content: bytes, head: Head) -> tuple[Target, Asker] | None:
+        """``head``: what the strict reader found in ``content``. None: this is nothing for the short way."""
+        end = content.find(b"\r")
+        line = content[:end]
+        if head.method not in ("GET", "HEAD") or line != b"%b %b HTTP/1.1" % (head.method.encode(), head.target):
+            return None
+        if not (head.keep_alive and head.body.complete) or b"?" in head.target:
+            return None
+        target, asker = self.target(head.method, head.target), self.asker(head.headers)
+        if target is None or asker is None:
+            return None
+        if end <= _LONGEST_TARGET and len(content) - end <= _LONGEST_HEADERS:
+            self._targets.put(line, target)
+            self._askers.put(self._mark(content[end:]), asker)
+        return target, asker
+
+    def target(self, method: str, path: bytes) -> Target | None:
+        """What a GET or HEAD of this path, as it was sent, asks for; None: no manifest and no blob."""
+        text = path.decode("latin-1")
+        try:
+            route = routes.parse(text)
+        except RegistryError:
+            return None
+        if route is None or route.endpoint not in (Endpoint.MANIFEST, Endpoint.BLOB):
+            return None
+        blob = route.endpoint is Endpoint.BLOB
+        tag = None if blob or looks_like_digest(route.target) else route.target
+        tally = self._records.tally(Kind(method, route.endpoint.value, 200))
+        return Target(method == "HEAD", route.repository, route.target, tag, blob, logged_as(method, text), tally)
+
+    def asker(self, headers: Iterable[Header]) -> Asker | None:
+        """None: their credentials are new, do not hold, or there is a header that may change the answer."""
+        authorization: bytes | None = None
+        hosts, forwarded = [], []
+        for header in headers:
+            name, value = header
+            if name == b"authorization" and authorization is None:
+                authorization = value
+            elif name not in _PLAIN:
+                return None
+            elif name in _FORWARDED:
+                forwarded.append(header)
+            elif name == b"host":
+                hosts.append(value)
+        if len(hosts) != 1 or not HOST.fullmatch(hosts[0].decode("latin-1")):
+            return None
+        found = self._access.known((authorization or b"").decode("latin-1"))
+        if found is None:
+            return None
+        caller, until = found
+        return Asker(caller.puller(), caller.policy, until, quoted(caller.who.name or "-"), tuple(forwarded))
+
+    def _mark(self, lines: bytes) -> bytes:
+        running = self._hash.copy()
+        running.update(lines)
+        return running.digest()
