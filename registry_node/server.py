@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import version
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import uvicorn
 import uvloop
@@ -28,8 +29,11 @@ from registry_node.processes import Lifeline, Processes, WorkersFailed
 from registry_node.settings import NodeSettings
 from registry_node.storage.errors import CannotOpen
 from registry_node.storage.files import BlobFiles
+from registry_node.tls_certificate import Certificates, CertificateUnusable
+from registry_node.tls_connection import tls_front_of
 
 _BACKLOG = 2048
+_TICKS = 10  # of uvicorn's main loop in a second
 T = TypeVar("T")
 
 
@@ -37,13 +41,28 @@ class CannotStart(Exception):
     """The node cannot run; the message says what, where, why and what to do."""
 
 
+class Watched(Protocol):
+    """What may change while the node runs. Neither raises: what cannot be used is logged, and the old stays."""
+
+    def look(self) -> None:
+        """Once a second: takes what has changed."""
+
+    def reload(self) -> None:
+        """At SIGHUP: takes it, changed or not."""
+
+
 class NodeServer(uvicorn.Server):
     """uvicorn's server with our way to end: at the first signal the node says that it is not ready, serves what is
     under way (at most ``drain`` seconds), then closes; the second signal ends at once."""
 
-    def __init__(self, config: uvicorn.Config, app: App, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, drain: float, watched: Sequence[Watched] = ()) -> None:
         super().__init__(config)
-        self._app, self._drain, self._until = app, drain, 0.0
+        self._app, self._drain, self._until, self._watched = app, drain, 0.0, watched
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        for each in self._watched:
+            each.reload()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._until:
@@ -55,6 +74,9 @@ class NodeServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._until and (self._app.in_flight == 0 or time.monotonic() > self._until):
             self.should_exit = True
+        if counter % _TICKS == 0:
+            for each in self._watched:
+                each.look()
         return await super().on_tick(counter)
 
 
@@ -66,16 +88,19 @@ def run(settings: NodeSettings) -> None:
 
 
 def _run_one(settings: NodeSettings) -> None:
+    certificates = _certificates(settings)
     with _listening(settings) as listener:
-        _complete(_serve(settings, listener))
+        _complete(_serve(settings, listener, certificates))
 
 
 def _run_several(settings: NodeSettings) -> None:
-    """The same in several processes (processes.py)."""
+    """The same in several processes (processes.py). One that is started anew begins with the pair of the first ones,
+    so that a broken file on the disk keeps none from starting, and then looks for a newer pair."""
+    certificates = _certificates(settings)
 
     def work(lifeline: Lifeline) -> None:
         with _explained():
-            _complete(_serve(settings, listener, lifeline))
+            _complete(_serve(settings, listener, certificates, lifeline))
 
     with _started(settings, build.prepared(settings)), _listening(settings) as listener:
         files = BlobFiles(settings.data)
@@ -122,13 +147,18 @@ def _listening(settings: NodeSettings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: NodeSettings, listener: socket.socket, lifeline: Lifeline | None = None) -> None:
+async def _serve(
+    settings: NodeSettings,
+    listener: socket.socket,
+    certificates: Certificates | None,
+    lifeline: Lifeline | None = None,
+) -> None:
     if lifeline is not None:
         lifeline.end_with_parent(listener.fileno())
     with _started(settings, build.opened(settings, shared=lifeline is not None)) as app:
         config = uvicorn.Config(
             app,
-            http=_front(settings, app),  # type: ignore[arg-type] # it is only ever called
+            http=_front(settings, app, certificates),  # type: ignore[arg-type] # it is only ever called
             proxy_headers=False,  # forwarded.py
             ws="none",
             lifespan="off",
@@ -139,7 +169,8 @@ async def _serve(settings: NodeSettings, listener: socket.socket, lifeline: Life
             backlog=_BACKLOG,
             timeout_graceful_shutdown=1,  # seconds for what the drain did not wait for
         )
-        server = NodeServer(config, app, settings.limits.drain_seconds)
+        server = NodeServer(config, app, settings.limits.drain_seconds, [certificates] if certificates else [])
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up)
         listener.listen(_BACKLOG)
         if lifeline is None:
             _say_ready(settings, listener)
@@ -150,13 +181,30 @@ async def _serve(settings: NodeSettings, listener: socket.socket, lifeline: Life
 
 def _say_ready(settings: NodeSettings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    write_line(level="info", event="ready", node=settings.node, scope=settings.scope, host=host, port=port)
+    where = {"scheme": "https" if settings.tls else "http", "host": host, "port": port}
+    write_line(level="info", event="ready", node=settings.node, scope=settings.scope, **where)
 
 
-def _front(settings: NodeSettings, app: App) -> Callable[..., asyncio.Protocol]:
+def _certificates(settings: NodeSettings) -> Certificates | None:
+    """None: the node speaks plain HTTP. Raises CannotStart."""
+    if settings.tls is None:
+        return None
+    try:
+        return Certificates(settings.tls.certificate, settings.tls.key)
+    except CertificateUnusable as error:
+        raise CannotStart(f"node {settings.node}: tls: {error}") from None
+
+
+def _front(settings: NodeSettings, app: App, certificates: Certificates | None) -> Callable[..., asyncio.Protocol]:
     """What makes the protocol of a new connection."""
     proxies = Proxies(settings.proxies, settings.proxy_headers)
-    return front_of(app.at_once, settings.limits, app.refused, proxies)
+    front = front_of(app.at_once, settings.limits, app.refused, proxies)
+    if certificates is None:
+        return front
+    left, failed = certificates.seconds_left, "registry_tls_failed_handshakes"
+    app.metrics.watch("registry_tls_certificate_expiry_seconds", "Until the certificate expires; negative: since", left)
+    app.metrics.watch(failed, "TLS handshakes that failed", lambda: float(certificates.handshakes_failed))
+    return tls_front_of(front, certificates, settings.limits.head_seconds)
 
 
 @contextmanager

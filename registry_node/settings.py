@@ -135,6 +135,13 @@ class Limits(Strict):
     upload_sessions: int = Field(default=5000, ge=1, description="Upload sessions open at once, for one identity.")
 
 
+class Tls(Strict):
+    """The node's own certificate. Both files are watched: a new pair is taken without a restart."""
+
+    certificate: Path = Field(description="PEM file: the node's certificate, then what its issuer adds (the chain).")
+    key: Path = Field(description="PEM file: the private key, without a passphrase, for its owner alone (mode 0600).")
+
+
 class NodeSettings(Strict):
     """One declared node."""
 
@@ -150,6 +157,7 @@ class NodeSettings(Strict):
     tokens: Tokens = Field(default=Tokens(), description="The bearer tokens that it issues.")
     rate_limits: RateLimits = Field(default=RateLimits(), description="How much each caller may ask; off by default.")
     limits: Limits = Field(default=Limits(), description="Sizes, times and numbers.")
+    tls: Tls | None = Field(default=None, description="Certificate and key; without them it speaks plain HTTP.")
     proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = Field(
         default=(),
         description="Addresses (CIDR) of the proxies in front, whose word on client, scheme and host is believed.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -69,16 +70,20 @@ def free_port(host: str = "127.0.0.1") -> int:
 class RunningNode:
     """``url``, ``host`` (host:port), ``data`` (its folder), ``log`` (its file). Starts with ``start``.
 
-    ``program``: a module that runs the node instead, e.g. one with a fault on purpose."""
+    ``program``: a module that runs the node instead, e.g. one with a fault on purpose. ``trust``: for a node with
+    ``tls``, what its clients here believe in."""
 
-    def __init__(self, folder: Path, *, program: str = "", **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, *, program: str = "", trust: ssl.SSLContext | None = None, **settings: Any
+    ) -> None:
         self._program = ["-m", program] if program else ["-c", _SERVE]
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data, self.log = folder, folder / "data", folder / "node.log"
         self.settings_file = folder / "settings.json"
         listen = settings.pop("listen", None) or {"host": "127.0.0.1", "port": free_port()}
         self.host = f"{listen['host']}:{listen['port']}"
-        self.url = f"http://{self.host}"
+        self.trust: ssl.SSLContext | bool = trust or True
+        self.url = f"{'https' if settings.get('tls') else 'http'}://{self.host}"
         given = {"node": "box", "scope": "sandbox", "users": users(), "grants": list(GRANTS)}
         self.settings = {**given, "listen": listen, "data": str(self.data), **settings}
         self.process: subprocess.Popen[bytes] | None = None
@@ -88,7 +93,8 @@ class RunningNode:
 
     def client(self, name: str | None = "dev", **options: Any) -> httpx.Client:
         """Asks this node with Basic credentials; None: without any."""
-        return httpx.Client(base_url=self.url, auth=self.auth(name) if name else None, trust_env=False, **options)
+        auth = self.auth(name) if name else None
+        return httpx.Client(base_url=self.url, auth=auth, verify=self.trust, trust_env=False, **options)
 
     def start(self, *, wait: bool = True, environment: dict[str, str] | None = None) -> None:
         self.settings_file.write_text(json.dumps(self.settings))
@@ -110,7 +116,7 @@ class RunningNode:
             if self.process is not None and self.process.poll() is not None:
                 raise NodeDied(f"exit status {self.process.returncode}:\n{self.log.read_text()}")
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200:
+                if httpx.get(f"{self.url}/readyz", timeout=2, verify=self.trust, trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 time.sleep(0.02)
