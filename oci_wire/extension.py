@@ -24,7 +24,7 @@ Times are seconds since the epoch, UTC. Digests are strings on this wire.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -41,6 +41,13 @@ MAX_HELD_DIGESTS = 1000
 DigestText = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+Time = Annotated[float, Field(ge=0, le=253402300799)]  # seconds since the epoch, until the year 9999
+Fence = Annotated[int, Field(ge=0, le=2**53 - 1)]  # what every JSON reader holds exactly
+
+
+def _printable(most: int) -> Any:
+    """Text that every store and every log takes: no control characters."""
+    return Field(max_length=most, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
 class Wire(BaseModel):
@@ -64,7 +71,7 @@ class LeaseRequest(Wire):
 
 
 class LeaseRenewal(Wire):
-    token: int
+    token: Fence
     ttl: float = Field(default=60, gt=0, le=MAX_LEASE_SECONDS)
 
 
@@ -79,8 +86,8 @@ class Hold(Wire):
     """Digests that must stay until a time, because an owner (a promotion, a soak) needs them."""
 
     digests: tuple[DigestText, ...] = Field(max_length=MAX_HELD_DIGESTS)
-    until: float
-    reason: str = Field(max_length=500)
+    until: Time
+    reason: Annotated[str, _printable(500)]
 
 
 class HoldReceipt(Wire):
@@ -94,16 +101,16 @@ class TagChange(Wire):
     tag: Tag
     expect: DigestText | None
     to: DigestText | None
-    trash_until: float | None = None
+    trash_until: Time | None = None
 
 
 class TagTransaction(Wire):
-    lease: str
-    token: int
-    not_after: float
-    actor: str = Field(max_length=200)
+    lease: Annotated[str, _printable(200)]
+    token: Fence
+    not_after: Time
+    actor: Annotated[str, _printable(200)]
     tags: tuple[TagChange, ...] = Field(min_length=1, max_length=1000)
-    origin_time: float | None = None  # replication carries the time at which the tag was set at its origin
+    origin_time: Time | None = None  # replication carries the time at which the tag was set at its origin
 
     @field_validator("tags")
     @classmethod

@@ -11,7 +11,7 @@ from oci_wire import extension, routes
 from oci_wire.errors import Internal, NameUnknown, RegistryError, RequestInvalid, Unsupported, to_json
 from oci_wire.registry import Call
 from oci_wire.routes import Endpoint, Route
-from registry_node import blobs, extension_api, listings, manifests, uploads
+from registry_node import blobs, extension_routes, listings, manifests, operations, uploads
 from registry_node.access import TOKEN_PATH, Access, Challenged
 from registry_node.exchange import Exchange, Handler, Node
 from registry_node.forwarded import Origin
@@ -178,15 +178,15 @@ class App:
         return await handler(await self._exchange(request, route, trace))
 
     async def _extension(self, request: Request, trace: Trace) -> Response:
-        route = extension_api.parse(request.target)
+        route = extension_routes.parse(request.target)
         if route is None:
             raise NameUnknown("nothing is served at this path")
         trace.handler = f"towpath-{route.kind}"
-        _require_method(request.method, extension_api.methods(route))
+        _require_method(request.method, operations.methods(route))
         exchange = await self._exchange(request, Route(Endpoint.BASE, route.repository), trace)
         if route.repository:
             exchange.caller.require_promote(route.repository)
-        return await extension_api.HANDLERS[extension_api.key(route, request.method)](exchange, route)
+        return await operations.answer(exchange, route)
 
     async def _exchange(self, request: Request, route: Route, trace: Trace) -> Exchange:
         caller = await self.access.caller(request.headers, request.remote)
