@@ -77,6 +77,7 @@ class App:
         self.metrics, self.log = records.metrics, records.log
         self.prompt = prompt
         self.in_flight = 0
+        self.settings_mark: Callable[[], str] = lambda: ""  # names the content of the settings file that holds
         self.metrics.watch("registry_http_in_flight_requests", "Requests being answered", lambda: self.in_flight)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -200,7 +201,10 @@ class App:
             return Response(200, {"content-type": kind}, text)
         draining = request.path == "/readyz" and self.node.draining.is_set()
         body = b"draining\n" if draining else b"ok\n"
-        return Response(503 if draining else 200, {"content-type": "text/plain"}, body)
+        headers: dict[str, str | tuple[str, ...]] = {"content-type": "text/plain"}
+        if request.path == "/readyz" and (mark := self.settings_mark()):
+            headers["towpath-settings"] = mark
+        return Response(503 if draining else 200, headers, body)
 
     def _refusal(self, request: Request, error: RegistryError) -> Response:
         headers: dict[str, str | tuple[str, ...]] = {"content-type": "application/json"}

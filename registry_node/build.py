@@ -40,7 +40,6 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
         settings.node,
         views.over(registry, settings.rules),
         settings.limits.manifest_bytes,
-        challenges=bool(settings.users),
     )
     access, metrics = Access(credentials, Policy.of(settings), limiter), Metrics()
     records = Records(metrics, RequestLog() if log else None)

@@ -27,7 +27,6 @@ class Node:
     name: str
     registry: Whole
     manifest_bytes: int = MAX_BYTES  # the largest manifest that is taken
-    challenges: bool = True  # whether a caller without credentials is asked for some at /v2/
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 

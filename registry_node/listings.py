@@ -27,7 +27,7 @@ async def base(exchange: Exchange) -> Response:
     """200 to whoever has shown credentials, or an anonymous token. Others are challenged even where anonymous may
     pull: Docker and skopeo decide here, once, whether this registry wants credentials at all."""
     caller = exchange.caller
-    if caller.who.anonymous and caller.scopes is None and exchange.node.challenges:
+    if caller.who.anonymous and caller.scopes is None and caller.policy.challenges:
         raise Challenged("sign in, or ask for an anonymous token")
     return Response(200, {"content-type": "application/json"}, b"{}")
 

@@ -13,15 +13,18 @@ ALL_BLOBS = "blobs"  # ``registry:blobs:pull``, a token scope of ours: to mount 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The grants of a node and who may write at all."""
+    """The grants of a node and who may write at all. ``challenges``: whether there is anybody who could sign in."""
 
     scope: str
     grants: tuple[Grant, ...]
     write: WritePolicy
+    challenges: bool
 
     @classmethod
     def of(cls, settings: NodeSettings) -> Policy:
-        return cls(settings.scope, tuple(each.grant() for each in settings.grants), settings.rules.write)
+        return cls(
+            settings.scope, tuple(each.grant() for each in settings.grants), settings.rules.write, bool(settings.users)
+        )
 
     def may(self, who: Principal, action: Action, repository: str, tag: str | None = None) -> bool:
         return allowed(self.grants, who, action, repository, tag)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ from registry_node.forwarded import Proxies
 from registry_node.front import front_of
 from registry_node.metrics import write_line
 from registry_node.processes import Lifeline, Processes, WorkersFailed
+from registry_node.reload import SettingsFile
 from registry_node.settings import NodeSettings
 from registry_node.storage.errors import CannotOpen
 from registry_node.storage.files import BlobFiles
@@ -59,6 +61,11 @@ class NodeServer(uvicorn.Server):
         super().__init__(config)
         self._app, self._drain, self._until, self._watched = app, drain, 0.0, watched
 
+    def look(self) -> None:
+        """Once a second."""
+        for each in self._watched:
+            each.look()
+
     def hang_up(self) -> None:
         """SIGHUP."""
         for each in self._watched:
@@ -75,32 +82,33 @@ class NodeServer(uvicorn.Server):
         if self._until and (self._app.in_flight == 0 or time.monotonic() > self._until):
             self.should_exit = True
         if counter % _TICKS == 0:
-            for each in self._watched:
-                each.look()
+            self.look()
         return await super().on_tick(counter)
 
 
-def run(settings: NodeSettings) -> None:
-    """Runs the node until SIGTERM or SIGINT. Raises SystemExit(1) when it cannot start."""
+def run(settings: NodeSettings, source: Path | None = None) -> None:
+    """Runs the node until SIGTERM or SIGINT. ``source``: the settings file, which is watched (reload.py). Raises
+    SystemExit(1) when it cannot start."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens to it
     with _explained():
-        (_run_several if settings.processes > 1 else _run_one)(settings)
+        (_run_several if settings.processes > 1 else _run_one)(settings, source)
         write_line(level="info", event="stopped", node=settings.node)
 
 
-def _run_one(settings: NodeSettings) -> None:
+def _run_one(settings: NodeSettings, source: Path | None) -> None:
     certificates = _certificates(settings)
     with _listening(settings) as listener:
-        _complete(_serve(settings, listener, certificates))
+        _complete(_serve(settings, source, listener, certificates))
 
 
-def _run_several(settings: NodeSettings) -> None:
+def _run_several(settings: NodeSettings, source: Path | None) -> None:
     """The same in several processes (processes.py). One that is started anew begins with the pair of the first ones,
     so that a broken file on the disk keeps none from starting, and then looks for a newer pair."""
     certificates = _certificates(settings)
 
     def work(lifeline: Lifeline) -> None:
         with _explained():
-            _complete(_serve(settings, listener, certificates, lifeline))
+            _complete(_serve(settings, source, listener, certificates, lifeline))
 
     with _started(settings, build.prepared(settings)), _listening(settings) as listener:
         files = BlobFiles(settings.data)
@@ -149,6 +157,7 @@ def _listening(settings: NodeSettings) -> socket.socket:
 
 async def _serve(
     settings: NodeSettings,
+    source: Path | None,
     listener: socket.socket,
     certificates: Certificates | None,
     lifeline: Lifeline | None = None,
@@ -169,7 +178,9 @@ async def _serve(
             backlog=_BACKLOG,
             timeout_graceful_shutdown=1,  # seconds for what the drain did not wait for
         )
-        server = NodeServer(config, app, settings.limits.drain_seconds, [certificates] if certificates else [])
+        watched = list(_watched(settings, source, app, certificates))
+        server = NodeServer(config, app, settings.limits.drain_seconds, watched)
+        server.look()  # a worker that replaces a dead one was forked with the settings of long ago
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up)
         listener.listen(_BACKLOG)
         if lifeline is None:
@@ -177,6 +188,22 @@ async def _serve(
         else:
             lifeline.ready()
         await server.serve(sockets=[listener])
+
+
+def _watched(
+    settings: NodeSettings, source: Path | None, app: App, certificates: Certificates | None
+) -> Iterator[Watched]:
+    if certificates is not None:
+        yield certificates
+    if source is not None:
+        file = SettingsFile(source, settings, app.access.replace)
+        app.settings_mark = lambda: file.mark
+        app.metrics.watch(
+            "registry_settings_refused",
+            "1: the settings file cannot be used, older settings hold",
+            lambda: file.refused,
+        )
+        yield file
 
 
 def _say_ready(settings: NodeSettings, listener: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +14,7 @@ from registry_node.forwarded import ProxyHeaders
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 MIB = 1024 * 1024
+CHANGEABLE = frozenset(("users", "grants", "rate_limits"))  # while the node runs; every other field needs a restart
 
 
 class Strict(BaseModel):
@@ -192,6 +194,20 @@ class NodeSettings(Strict):
         return self
 
 
+def unchangeable(old: NodeSettings, new: NodeSettings) -> tuple[str, ...]:
+    """The fields that differ and that a running node cannot change (reload.py): they need a restart."""
+    return tuple(
+        name
+        for name in NodeSettings.model_fields
+        if name not in CHANGEABLE and getattr(old, name) != getattr(new, name)
+    )
+
+
+def mark_of(content: bytes) -> str:
+    """A short name for one content of a settings file: ``/readyz`` says which one holds (Towpath-Settings)."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 class SettingsInvalid(Exception):
     """The settings file cannot be used; the message says which field and why."""
 
@@ -199,9 +215,15 @@ class SettingsInvalid(Exception):
 def load(path: Path) -> NodeSettings:
     """Raises SettingsInvalid."""
     try:
-        return NodeSettings.model_validate_json(path.read_bytes())
+        return parse(path.read_bytes(), path)
     except OSError as error:
         raise SettingsInvalid(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def parse(content: bytes, path: Path) -> NodeSettings:
+    """``path``: where the content was read, for the message. Raises SettingsInvalid, which shows no value."""
+    try:
+        return NodeSettings.model_validate_json(content)
     except ValidationError as error:
         lines = (f"{'.'.join(map(str, each['loc'])) or '(whole file)'}: {each['msg']}" for each in error.errors())
         raise SettingsInvalid(f"{path}: " + "; ".join(lines)) from None

@@ -80,6 +80,6 @@ class Hosts(Protocol):
         ...
 
     async def apply(self, operations: Sequence[Operation]) -> None:
-        """Carries the operations out: stops, then settings, then starts, each waited for. Whatever fails, the nodes
-        that this call started are stopped again. Raises HostErrors."""
+        """Carries the operations out: stops, then settings, then starts, each waited for; a node that runs on takes its
+        settings in. Whatever fails, the nodes that this call started are stopped again. Raises HostErrors."""
         ...

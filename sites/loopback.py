@@ -6,10 +6,11 @@ import asyncio
 import http.client
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from registry_node.settings import Listen, NodeSettings, SettingsInvalid
+from registry_node.settings import Listen, NodeSettings, SettingsInvalid, mark_of
 from registry_node.settings import load as load_settings
 from sites import process
 from sites.hosts import (
@@ -27,6 +28,7 @@ from sites.ports import check_free
 from sites.state import StateFolder, write_private
 
 START_PATIENCE = 60.0  # seconds until a node must serve; importing takes seconds on a loaded machine
+TAKE_PATIENCE = 15.0  # seconds until a running node must have taken new settings in; it looks once a second
 STOP_MARGIN = 5.0  # seconds beyond the node's own drain
 
 
@@ -58,7 +60,8 @@ class LoopbackHosts:
             return None
 
     async def apply(self, operations: Sequence[Operation]) -> None:
-        """Stops, then settings, then starts. Raises HostErrors; then the nodes started here are stopped again."""
+        """Stops, then settings, then starts; a node that runs on takes its settings in (registry_node/reload.py).
+        Raises HostErrors; then the nodes started here are stopped again."""
         stops = [each.node for each in operations if isinstance(each, Stop)]
         writes = {each.node: each.settings for each in operations if isinstance(each, WriteSettings)}
         starts = [each.node for each in operations if isinstance(each, Start)]
@@ -70,6 +73,7 @@ class LoopbackHosts:
             self._write(node, settings)
         try:
             await self._start(starts)
+            await _all(self._wait_taken(node, writes[node]) for node in writes if node not in starts)
         except BaseException:  # also Ctrl-C: nothing half started stays behind
             await asyncio.gather(*(self._stop(node) for node in starts))
             raise
@@ -89,13 +93,7 @@ class LoopbackHosts:
             process.start(
                 serve_command(self._state.settings(node)), log=self._state.log(node), pid_file=self._state.pid(node)
             )
-        results = await asyncio.gather(*(self._wait_ready(node) for node in nodes), return_exceptions=True)
-        errors = [each for each in results if isinstance(each, HostError)]
-        others = [each for each in results if isinstance(each, BaseException) and not isinstance(each, HostError)]
-        if others:
-            raise others[0]
-        if errors:
-            raise HostErrors(errors)
+        await _all(self._wait_ready(node) for node in nodes)
 
     async def _wait_ready(self, node: str) -> None:
         listen = load_settings(self._state.settings(node)).listen
@@ -110,11 +108,30 @@ class LoopbackHosts:
                 raise self._failure(node, "node-not-ready", f"node {node} does not serve after {START_PATIENCE:.0f} s")
             await asyncio.sleep(process.POLL)
 
+    async def _wait_taken(self, node: str, settings: NodeSettings) -> None:
+        wanted, deadline = mark_of(rendered(settings)), time.monotonic() + TAKE_PATIENCE
+        while await asyncio.to_thread(settings_mark, settings.listen) != wanted:
+            if time.monotonic() > deadline:
+                what = f"node {node} has not taken its new settings in after {TAKE_PATIENCE:.0f} s"
+                raise self._failure(node, "settings-not-taken", what)
+            await asyncio.sleep(process.POLL)
+
     def _failure(self, node: str, code: str, what: str) -> HostError:
         log = self._state.log(node)
         return HostError(
             code, what, where=str(log), why=process.tail(log), next="correct what the log says, then towpath up again"
         )
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Waits for everything, then raises HostErrors of all that went wrong with a host, or the first other error."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    errors = [each for each in results if isinstance(each, HostError)]
+    others = [each for each in results if isinstance(each, BaseException) and not isinstance(each, HostError)]
+    if others:
+        raise others[0]
+    if errors:
+        raise HostErrors(errors)
 
 
 def _check_free(listens: Mapping[str, Listen]) -> None:
@@ -139,14 +156,25 @@ def rendered(settings: NodeSettings) -> bytes:
 
 def probe(listen: Listen) -> tuple[bool, str | None]:
     """Whether a node serves at this address, and the version that its Server header names."""
+    status, headers = _readyz(listen)
+    server = headers.get("server", "")
+    return status == 200, server.removeprefix("towpath/") if server.startswith("towpath/") else None
+
+
+def settings_mark(listen: Listen) -> str | None:
+    """Which content of its settings file the node at this address holds to."""
+    return _readyz(listen)[1].get("towpath-settings")
+
+
+def _readyz(listen: Listen) -> tuple[int, dict[str, str]]:
+    """Status (0: no answer) and headers."""
     connection = http.client.HTTPConnection(listen.host, listen.port, timeout=5)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         answer.read()
-        server = answer.headers.get("Server") or ""
-        return answer.status == 200, server.removeprefix("towpath/") if server.startswith("towpath/") else None
+        return answer.status, {name.lower(): value for name, value in answer.headers.items()}
     except (OSError, http.client.HTTPException):
-        return False, None
+        return 0, {}
     finally:
         connection.close()

@@ -16,7 +16,7 @@ from identity.grants import Action, WritePolicy
 from registry_node.settings import NodeSettings, User
 from sites.addresses import Address
 from sites.credentials import ENGINE
-from topology.model import LocalNode, Role, Topology
+from topology.model import LocalNode, RateLimits, Role, Topology
 
 _TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - JSON; all values through tojson
 
@@ -52,6 +52,7 @@ def render(topology: Topology, name: str, placement: Placement) -> str:
         users={each: user.model_dump(mode="json", exclude_none=True) for each, user in placement.users.items()},
         grants=list(_grants(topology, node)),
         write=write_policy(topology, node),
+        rate_limits=_rate_limits(node.rate_limits or scope.rate_limits),
     )
 
 
@@ -61,6 +62,17 @@ def write_policy(topology: Topology, node: LocalNode) -> WritePolicy:
     if node.role is Role.REPLICA and declared in (WritePolicy.OPEN, WritePolicy.ROBOTS):
         return WritePolicy.REPLICATION_ONLY
     return declared
+
+
+def _rate_limits(declared: RateLimits | None) -> dict[str, dict[str, float]]:
+    if declared is None:
+        return {}
+    limits = {
+        "identity": declared.per_identity,
+        "address": declared.per_address,
+        "failed_logins": declared.failed_logins,
+    }
+    return {name: {"per_second": each.rate, "burst": each.burst} for name, each in limits.items() if each is not None}
 
 
 def _grants(topology: Topology, node: LocalNode) -> Iterator[dict[str, Any]]:

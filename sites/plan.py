@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from registry_node.settings import NodeSettings
+from registry_node.settings import NodeSettings, unchangeable
 from sites.hosts import Facts, NodeFacts, NodeState, Operation, Start, Stop, WriteSettings
 
 
@@ -19,6 +19,8 @@ def bring_up(desired: Mapping[str, NodeSettings], facts: Facts) -> tuple[Operati
 def _node(node: str, settings: NodeSettings, found: NodeFacts) -> list[Operation]:
     if found.settings == settings:
         return [] if found.runs else [Start(node)]
+    if found.runs and found.settings is not None and not unchangeable(found.settings, settings):
+        return [WriteSettings(node, settings)]  # it takes them in while it runs
     restart: list[Operation] = [Stop(node)] if found.runs else []
     return [*restart, WriteSettings(node, settings), Start(node)]
 

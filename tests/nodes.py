@@ -45,7 +45,8 @@ GRANTS: tuple[dict[str, Any], ...] = (
 _SERVE = """
 import pathlib, sys
 from registry_node import server, settings
-server.run(settings.load(pathlib.Path(sys.argv[1])))
+file = pathlib.Path(sys.argv[1])
+server.run(settings.load(file), file)
 """
 _ROOT = Path(__file__).resolve().parent.parent
 

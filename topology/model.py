@@ -42,6 +42,8 @@ from topology.people import User as User
 from topology.places import Host as Host
 from topology.places import Site as Site
 from topology.places import Tls as Tls
+from topology.rate_limits import RateLimit as RateLimit
+from topology.rate_limits import RateLimits as RateLimits
 from topology.scopes import Cleanup as Cleanup
 from topology.scopes import KeepRule as KeepRule
 from topology.scopes import Naming as Naming

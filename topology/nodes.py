@@ -9,6 +9,7 @@ from pydantic import Field
 
 from topology.declared import Declared, Owned, SecretRef
 from topology.places import Certificate
+from topology.rate_limits import RateLimits
 from topology.values import (
     EVERYTHING,
     Count,
@@ -43,9 +44,12 @@ class Placed(Owned):
 
 
 class LocalNode(Placed):
+    """``rateLimits``: in place of all of its scope's."""
+
     kind: Literal["local"]
     scope: ScopeName
     role: Role = Role.PRIMARY
+    rate_limits: RateLimits | None = None
 
 
 class MirrorNode(Placed):

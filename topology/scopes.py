@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from identity.grants import WritePolicy
 from topology.declared import Declared, Owned
 from topology.people import ScopeGrant
+from topology.rate_limits import RateLimits
 from topology.values import (
     Count,
     Cron,
@@ -122,5 +123,6 @@ class Scope(Owned):
     immutable_tags: tuple[Glob, ...] = ()
     on_tag_change: str | None = Field(default=None, pattern=r"\{(tag|date|digest12)\}")
     quota: Quota | None = None
+    rate_limits: RateLimits | None = None
     cleanup: Annotated[Cleanup | None, BeforeValidator(_none, json_schema_input_type=Cleanup | Literal["none"])] = None
     overrides: Overrides | None = None

@@ -34,6 +34,7 @@ NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$"
 SIZE = r"^[0-9]+(\.[0-9]+)?([KMGTP]i?)?B$"
 RATE = r"^[0-9]+(\.[0-9]+)?([KMGTkmgt]i?)?(bit|B/s)$"
+REQUEST_RATE = r"^[0-9]+(\.[0-9]+)?/[smh]$"
 PERCENT = r"^[0-9]+(\.[0-9]+)?%$"
 EXPRESSION_LIMIT = 1000
 NAMES_OF = "x-towpath-names-of"
@@ -74,6 +75,13 @@ def _rate(value: Any) -> int:
     if text.endswith("/s"):
         return int(_BYTES.validate_python(text.removesuffix("/s"))) * 8
     return int(_BYTES.validate_python(text.removesuffix("bit") + "B"))
+
+
+def _request_rate(value: Any) -> float:
+    number, slash, unit = _text(value, "50/s or 10/m").partition("/")
+    if not re.fullmatch(REQUEST_RATE, f"{number}{slash}{unit}") or not 0 < float(number) <= 1_000_000:
+        raise ValueError("should be a number of requests in a time above zero, such as 50/s, 10/m or 100/h")
+    return float(number) / {"s": 1, "m": 60, "h": 3600}[unit]
 
 
 def _percent(value: Any) -> float:
@@ -162,6 +170,7 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
 Duration = Annotated[timedelta, *_written(_duration, DURATION, "1h30m")]
 Size = Annotated[int, *_written(_size, SIZE, "500GiB")]  # bytes
 Rate = Annotated[int, *_written(_rate, RATE, "400Mbit")]  # bits per second
+RequestRate = Annotated[float, *_written(_request_rate, REQUEST_RATE, "50/s")]  # requests per second
 Percent = Annotated[
     float,
     BeforeValidator(_percent),

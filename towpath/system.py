@@ -34,7 +34,7 @@ def serve(
         raise Problem(
             "settings-invalid", str(error), next="correct the file, or let `towpath up` render it", exit=Exit.USAGE
         ) from None
-    run(loaded)
+    run(loaded, settings)
     return Exit.DONE
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from registry_node.settings import Listen, NodeSettings
-from sites.hosts import HostErrors, NodeState
+from registry_node.settings import GrantSettings, Listen, NodeSettings
+from sites.hosts import HostErrors, NodeState, WriteSettings
 from sites.loopback import LoopbackHosts
 from sites.plan import bring_down, bring_up
 from sites.state import StateFolder
@@ -48,6 +48,40 @@ async def test_up_again_and_down(tmp_path: Path) -> None:
     finally:
         await hosts.apply(bring_down(desired, await hosts.facts()))
     assert {each.state for each in (await hosts.facts()).values()} == {NodeState.STOPPED}
+
+
+async def test_new_users_and_grants_reach_a_running_node(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    hosts, desired = LoopbackHosts(state), {"a": settings(state, "a")}
+    url = f"http://127.0.0.1:{desired['a'].listen.port}/v2/apps/api/tags/list"
+    try:
+        await hosts.apply(bring_up(desired, await hosts.facts()))
+        before = (await hosts.facts())["a"].pid
+        with httpx.Client(trust_env=False) as kept:
+            assert kept.get(url).status_code == 401
+            grants = (GrantSettings(to="everyone", allow=("pull",)),)
+            desired = {"a": desired["a"].model_copy(update={"grants": grants})}
+            await hosts.apply(bring_up(desired, await hosts.facts()))
+            assert kept.get(url).status_code == 404  # at once: apply has waited for it
+        facts = await hosts.facts()
+        assert (facts["a"].pid, bring_up(desired, facts)) == (before, ())
+    finally:
+        await hosts.apply(bring_down(desired, await hosts.facts()))
+
+
+async def test_a_node_that_does_not_take_its_settings_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = StateFolder(tmp_path)
+    hosts, desired = LoopbackHosts(state), {"a": settings(state, "a")}
+    monkeypatch.setattr("sites.loopback.TAKE_PATIENCE", 1.5)
+    try:
+        await hosts.apply(bring_up(desired, await hosts.facts()))
+        other = desired["a"].model_copy(update={"site": "elsewhere"})
+        with pytest.raises(HostErrors) as raised:  # as if the plan had taken that for changeable
+            await hosts.apply([WriteSettings("a", other)])
+        assert [each.code for each in raised.value.errors] == ["settings-not-taken"]
+        assert "site cannot change" in raised.value.errors[0].why
+    finally:
+        await hosts.apply(bring_down(desired, await hosts.facts()))
 
 
 async def test_a_taken_port_changes_nothing(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from identity.grants import Action, WritePolicy
-from registry_node.settings import NodeSettings
+from registry_node.settings import NodeSettings, Rate, RateLimits
 from sites.addresses import Address, loopback_addresses
 from sites.credentials import ENGINE, engine_user, users_of
 from sites.hosts import HostErrors
 from sites.node_settings import Placement, settings_of
 from topology.load import loads
+from topology.model import RateLimits as DeclaredLimits
 from topology.model import Topology
 
 QUICKSTART = Path(__file__).resolve().parent.parent.parent / "examples" / "quickstart" / "topology.yaml"
@@ -114,3 +115,18 @@ def test_the_engines_name_is_taken(base: Path) -> None:
     )
     with pytest.raises(HostErrors, match="engine"):
         users_of(declared)
+
+
+def test_rate_limits_of_a_scope_or_of_its_node_instead(base: Path) -> None:
+    limits = "rateLimits: {perIdentity: {rate: 30/m, burst: 10}, failedLogins: {rate: 36/h, burst: 5}}"
+    declared = topology(base, ("  ci-pool:\n", f"  ci-pool:\n    {limits}\n"))
+    found = told(declared, "ci-pool-eu").rate_limits
+    assert found.identity is not None and found.failed_logins is not None
+    assert (found.identity.per_second, found.identity.burst, found.address) == (0.5, 10, None)
+    assert found.failed_logins.per_second == pytest.approx(0.01)
+    assert told(declared, "prod-eu").rate_limits == RateLimits()
+    node = declared.nodes["ci-pool-eu"].model_copy(
+        update={"rate_limits": DeclaredLimits.model_validate({"perAddress": {"rate": "9/s", "burst": 9}})}
+    )
+    instead = told(declared.model_copy(update={"nodes": {**declared.nodes, "ci-pool-eu": node}}), "ci-pool-eu")
+    assert instead.rate_limits == RateLimits(address=Rate(per_second=9, burst=9))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from registry_node.settings import Listen, NodeSettings
+from registry_node.settings import GrantSettings, Listen, NodeSettings
 from sites.hosts import NodeFacts, NodeState, Start, Stop, WriteSettings
 from sites.plan import bring_down, bring_up
 
@@ -34,6 +34,19 @@ def test_a_stopped_node_is_started_again() -> None:
 def test_other_settings_are_a_restart() -> None:
     found = bring_up({"a": settings("a", 5001)}, facts("a", NodeState.READY, settings("a")))
     assert found == (Stop("a"), WriteSettings("a", settings("a", 5001)), Start("a"))
+
+
+def test_who_may_do_what_changes_without_a_restart() -> None:
+    old, new = (
+        settings("a"),
+        settings("a").model_copy(update={"grants": (GrantSettings(to="everyone", allow=("pull",)),)}),
+    )
+    for state in (NodeState.READY, NodeState.STARTING):
+        assert bring_up({"a": new}, facts("a", state, old)) == (WriteSettings("a", new),)
+    assert bring_up({"a": new}, facts("a", NodeState.STOPPED, old)) == (WriteSettings("a", new), Start("a"))
+    moved = new.model_copy(update={"listen": Listen(port=5001)})
+    assert bring_up({"a": moved}, facts("a", NodeState.READY, old))[0] == Stop("a")
+    assert bring_up({"a": new}, facts("a", NodeState.READY, None))[0] == Stop("a")
 
 
 def test_unreadable_settings_are_written_anew() -> None:
