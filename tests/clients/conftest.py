@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,14 +10,36 @@ from pathlib import Path
 import pytest
 
 from tests.clients.images import Layout
-from tests.nodes import RunningNode, running
+from tests.clients.journal import Journal
+from tests.clients.programs import Clients
+from tests.nodes import GRANTS, RunningNode, running
 from tests.tools import require
+
+GREETING = "hello from the image"
+# Without fmt or os: what the compiler has to make for it on a fresh machine is little.
+PROGRAM = f"""package main
+
+import "syscall"
+
+func main() {{ syscall.Write(1, []byte("{GREETING}\\n")) }}
+"""
+MODULE = "module example.com/hello\n\ngo 1.21\n"
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    with running(tmp_path_factory.mktemp("clients") / "box") as started:
+    """Its people sign in with tokens; everybody may pull what is public."""
+    public = {"to": "everyone", "allow": ["pull"], "repositories": ["public/**"]}
+    with running(tmp_path_factory.mktemp("clients") / "box", grants=[*GRANTS, public]) as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def seen(node: RunningNode) -> Iterator[Journal]:
+    """What the test's clients have asked for. None of it may be refused as malformed."""
+    journal = Journal(node)
+    yield journal
+    assert journal.spurned() == []
 
 
 @pytest.fixture(scope="session")
@@ -26,50 +47,22 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return Layout(tmp_path_factory.mktemp("layout") / "image")
 
 
-class Failed(AssertionError):
-    """A client ended with a status other than 0; the message holds what it said."""
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static program that says GREETING: what the tests' containers run."""
+    folder = tmp_path_factory.mktemp("program")
+    (folder / "main.go").write_text(PROGRAM)
+    (folder / "go.mod").write_text(MODULE)
+    built = folder / "hello"
+    command = [require("go"), "build", "-trimpath", "-ldflags=-s -w", "-o", str(built), "."]
+    subprocess.run(["env", "CGO_ENABLED=0", *command], cwd=folder, check=True, capture_output=True, timeout=110)
+    return built
 
 
-class Clients:
-    """Runs programs by name; ``home`` holds their configuration and is thrown away."""
-
-    def __init__(self, home: Path, short: Path) -> None:
-        """``short``: a folder with a short path, which is all that podman takes for its state."""
-        self.home, self.short = home, short
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
-            "HOME": str(home),
-            "DOCKER_CONFIG": str(home / "docker"),
-            "REGISTRY_AUTH_FILE": str(home / "auth.json"),
-            "XDG_RUNTIME_DIR": str(short),
-        }
-
-    def run(self, program: str, *arguments: str, stdin: str = "", seconds: float = 110) -> str:
-        """What it printed. Raises Failed."""
-        done = self.attempt(program, *arguments, stdin=stdin, seconds=seconds)
-        if done.returncode:
-            raise Failed(f"{program} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done.stdout
-
-    def attempt(
-        self, program: str, *arguments: str, stdin: str = "", seconds: float = 110
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [require(program), *arguments],
-            input=stdin,
-            env=self.environment,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-
-    def containers(self, program: str, *arguments: str, stdin: str = "") -> str:
-        """podman or buildah over storage of its own."""
-        root = ("--root", str(self.home / "storage"), "--runroot", str(self.short), "--storage-driver", "vfs")
-        runtime = ("--runtime", "runc") if program == "podman" else ()
-        return self.run(program, *root, *runtime, *arguments, stdin=stdin)
+@pytest.fixture(scope="session")
+def hello(tmp_path_factory: pytest.TempPathFactory, program: Path) -> Layout:
+    """An image that runs here: its entry point is the program."""
+    return Layout(tmp_path_factory.mktemp("hello") / "image", program=program.read_bytes())
 
 
 @pytest.fixture

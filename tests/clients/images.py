@@ -1,4 +1,4 @@
-"""A multi-platform image as an OCI layout folder, made on the spot: an index, two platforms, three layers each."""
+"""A multi-platform image as an OCI layout folder, made on the spot: an index, two platforms, some layers each."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from oci_wire.manifest import OCI_INDEX, OCI_MANIFEST
 PLATFORMS = (("linux", "amd64"), ("linux", "arm64"))
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+FILES = ("base", "app", "config")
 
 
-def _tar(name: str, content: bytes) -> bytes:
+def packed(name: str, content: bytes, mode: int = 0o644) -> bytes:
+    """A tar of one file."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         entry = tarfile.TarInfo(name)
-        entry.size, entry.mode = len(content), 0o644
+        entry.size, entry.mode = len(content), mode
         tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
 
 
 class Layout:
-    """Writes one layout; ``index`` is the digest of the index, ``manifests`` those of the platforms."""
+    """Writes one layout; ``index`` is the digest of the index, ``manifests`` those of the platforms.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    ``files``: a layer for each. ``program``: one more layer, and the entry point of every platform (it runs on ours).
+    """
+
+    def __init__(self, folder: Path, files: tuple[str, ...] = FILES, program: bytes | None = None) -> None:
+        self.folder, self._files, self._program = folder, files, program
         (folder / "blobs" / "sha256").mkdir(parents=True)
         (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
         children = [self._image(os, architecture) for os, architecture in PLATFORMS]
@@ -41,11 +46,17 @@ class Layout:
         (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
 
     def _image(self, os: str, architecture: str) -> dict[str, Any]:
-        tars = [_tar(f"{name}.txt", f"{name} {architecture}\n".encode() * 4000) for name in ("base", "app", "config")]
+        tars = [packed(f"{name}.txt", f"{name} {architecture}\n".encode() * 4000) for name in self._files]
+        if self._program is not None:
+            tars.append(packed("hello", self._program, 0o755))
         config = {
             "os": os,
             "architecture": architecture,
-            "config": {"Cmd": ["/app"], "Labels": {"org.opencontainers.image.version": "1.0"}},
+            "config": {
+                "Entrypoint" if self._program is not None else "Cmd": ["/hello"],
+                "Labels": {"org.opencontainers.image.version": "1.0"},
+            },
+            "history": [{"created_by": f"layer {n}"} for n in range(len(tars))],
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(each).hexdigest()}" for each in tars]},
         }
         body = {
