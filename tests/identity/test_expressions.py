@@ -34,6 +34,7 @@ def test_it_says_what_re_says(pattern: str, text: str) -> None:
     assert ours.fullmatch(text) == (re.fullmatch(pattern, text) is not None)
 
 
+@pytest.mark.attack("A-redos")
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(.*)*b", "(a?){200}a{200}b", "((a*)*)*b", "a*a*a*a*a*a*a*b"])
 def test_what_would_take_re_for_ever_is_answered(pattern: str) -> None:
     expression = Expression.compile(pattern)

@@ -9,6 +9,7 @@ ROBOT = Principal("ci", robot=True, how="token")
 PULL = frozenset({Action.PULL})
 
 
+@pytest.mark.attack("A-name-prefix")
 @pytest.mark.parametrize(
     ("name", "pattern", "fits"),
     [

@@ -51,6 +51,7 @@ def test_what_was_issued_is_verified(signer: TokenSigner) -> None:
     assert signer.verify(signer.issue("", []).text).subject == ""
 
 
+@pytest.mark.attack("A-key-files")
 def test_the_key_survives_and_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "token.pem"
     first = load_or_create_key(path)
@@ -65,6 +66,7 @@ def test_the_key_survives_and_is_its_owners_alone(tmp_path: Path) -> None:
         load_or_create_key(path)
 
 
+@pytest.mark.attack("A-jwt-algorithm")
 def test_no_algorithm_is_no_signature(signer: TokenSigner) -> None:
     for name in ("none", "None", "NONE"):
         head = b64(json.dumps({"alg": name, "typ": "JWT"}).encode())
@@ -72,6 +74,7 @@ def test_no_algorithm_is_no_signature(signer: TokenSigner) -> None:
             signer.verify(f"{head}.{b64(json.dumps(claims()).encode())}.")
 
 
+@pytest.mark.attack("A-jwt-algorithm")
 def test_the_public_key_is_no_hmac_secret(signer: TokenSigner, key: ECKey) -> None:
     """CVE-2022-29217"""
     for secret in (key.as_pem(private=False), key.as_der(private=False)):
@@ -84,6 +87,7 @@ def test_the_public_key_is_no_hmac_secret(signer: TokenSigner, key: ECKey) -> No
         signer.verify(jwt.encode({"alg": "HS256"}, claims(), OctKey.generate_key(256)))
 
 
+@pytest.mark.attack("A-jwt-own-key")
 def test_a_key_that_the_token_brings_along_is_not_read(signer: TokenSigner, key: ECKey) -> None:
     """CVE-2025-24976"""
     mine = ECKey.generate_key("P-256")
@@ -124,6 +128,7 @@ def test_noise_is_refused(signer: TokenSigner, text: str) -> None:
         signer.verify(text)
 
 
+@pytest.mark.attack("A-fails-closed")
 @pytest.mark.parametrize(
     "access", [None, "all", [1], [{}], [{"type": "repository"}], [{"type": "repository", "name": "a", "actions": 5}]]
 )

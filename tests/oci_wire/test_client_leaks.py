@@ -52,6 +52,7 @@ def _realm(realm: str) -> Callable[[httpx.Request], httpx.Response]:
     return handler
 
 
+@pytest.mark.attack("A-foreign-realm")
 @pytest.mark.parametrize(
     "realm",
     [
@@ -122,6 +123,7 @@ async def test_a_token_service_that_redirects_is_not_followed() -> None:
     assert script.to(EVIL) == []
 
 
+@pytest.mark.attack("A-foreign-redirect")
 @pytest.mark.parametrize(
     "location",
     [
@@ -205,6 +207,7 @@ async def test_a_local_registry_may_lead_to_a_local_storage() -> None:
     assert await (await registry.open_blob(CALL, "apps/api", BLOB)).read() == CONTENT
 
 
+@pytest.mark.attack("A-foreign-redirect")
 async def test_an_upload_location_elsewhere_gets_the_bytes_and_no_credentials() -> None:
     def then(request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
@@ -238,6 +241,7 @@ _LISTS = [_list_tags, _list_names, _list_referrers]
 _BODY = json.dumps({"schemaVersion": 2, "manifests": [], "tags": ["a"], "repositories": ["a"]}).encode()
 
 
+@pytest.mark.attack("A-foreign-redirect")
 @pytest.mark.parametrize("ask", _LISTS)
 @pytest.mark.parametrize(
     "link",

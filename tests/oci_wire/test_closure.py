@@ -124,6 +124,7 @@ async def test_a_child_that_is_no_manifest_is_a_blob() -> None:
     ]
 
 
+@pytest.mark.attack("A-deep-index")
 async def test_a_lattice_of_indexes_costs_what_its_manifests_cost() -> None:
     """Thirty layers of two indexes that each hold both below: 2**30 ways, 61 manifests."""
     registry, asked = MemoryRegistry(), []

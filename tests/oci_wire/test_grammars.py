@@ -223,6 +223,7 @@ def test_a_fallback_tag_has_64_digits_of_any_digest() -> None:
     assert digest.fallback_tag == f"sha512-{digest.hex[:64]}"
 
 
+@pytest.mark.attack("A-hybrid-manifest")
 @pytest.mark.parametrize(
     "content",
     [

@@ -8,7 +8,8 @@ import re
 import secrets
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -126,7 +127,6 @@ class Target:
     url: str
     http: httpx.Client
     ours: bool = False
-    made: int = field(default=0)
 
     @property
     def host(self) -> str:
@@ -139,6 +139,23 @@ class Target:
     def at(self, location: str) -> str:
         """A Location, absolute or not, as a URL."""
         return urllib.parse.urljoin(f"{self.url}/", location)
+
+    def raw(self, method: str, path: str, http: httpx.Client | None = None) -> httpx.Response:
+        """A path that no client library has tidied: dots, empty parts and encoded letters go out as they are."""
+        connection = HTTPConnection(self.host, timeout=60)
+        try:
+            connection.request(method, path, headers=dict(self.authorization(http)))
+            answer = connection.getresponse()
+            return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+        finally:
+            connection.close()
+
+    def authorization(self, http: httpx.Client | None = None) -> dict[str, str]:
+        """The header that says who asks, for requests by hand; empty where nobody has to say."""
+        client = http or self.http
+        request = client.build_request("GET", "/")
+        signed = next(client.auth.auth_flow(request)) if client.auth else request
+        return {name: value for name, value in signed.headers.items() if name == "authorization"}
 
     # Pushing, by the ways that every registry has; each asserts that it worked.
 

@@ -167,6 +167,7 @@ def test_type_mismatch(target: Target) -> None:
     not_taken(target, repository, index(child), OCI_MANIFEST)
 
 
+@pytest.mark.attack("A-hybrid-manifest")
 @pytest.mark.protocol("manifests.hybrid")
 def test_hybrid(target: Target) -> None:
     repository = target.repository()

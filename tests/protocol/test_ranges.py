@@ -74,6 +74,7 @@ def test_reversed(target: Target) -> None:
     assert answer.headers["content-range"] == "bytes */1000"
 
 
+@pytest.mark.attack("A-many-ranges")
 @pytest.mark.protocol("pull.range-many")
 def test_many(target: Target) -> None:
     for spans in (

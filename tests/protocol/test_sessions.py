@@ -38,12 +38,9 @@ def is_unknown(answers: list[httpx.Response]) -> None:
 def test_cut(target: Target) -> None:
     repository = target.repository()
     location = target.start(repository)
-    request = target.http.build_request("PATCH", location)
-    signed = next(target.http.auth.auth_flow(request)) if target.http.auth else request
     head = f"PATCH {httpx.URL(location).raw_path.decode()} HTTP/1.1\r\nHost: {target.host}\r\n"
     head += f"Content-Type: application/octet-stream\r\nContent-Length: {len(CONTENT)}\r\n"
-    if "authorization" in signed.headers:
-        head += f"Authorization: {signed.headers['authorization']}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in target.authorization().items())
     host, _, port = target.host.partition(":")
     with socket.create_connection((host, int(port or 80)), timeout=20) as sock:
         sock.sendall(f"{head}\r\n".encode() + CONTENT[:2000])
@@ -85,6 +82,7 @@ def test_bound_to_repository(target: Target) -> None:
     assert offset(target, location) == 100
 
 
+@pytest.mark.attack("A-other-upload")
 @pytest.mark.protocol("upload.bound-to-identity")
 def test_bound_to_identity(target: Target, pusher: httpx.Client) -> None:
     repository = target.repository()

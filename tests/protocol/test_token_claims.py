@@ -102,6 +102,7 @@ def _part(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
+@pytest.mark.attack("A-jwt-algorithm")
 @pytest.mark.protocol("token.algorithm")
 def test_algorithm(sign: Sign, taken: Callable[[str], bool], key: ECKey) -> None:
     """CVE-2022-29217: the public key is no secret."""
@@ -127,6 +128,7 @@ def test_key_id(sign: Sign, taken: Callable[[str], bool]) -> None:
         assert not taken(sign({"kid": kid}))
 
 
+@pytest.mark.attack("A-jwt-own-key")
 @pytest.mark.protocol("token.signature")
 def test_signature(sign: Sign, taken: Callable[[str], bool], key: ECKey) -> None:
     """CVE-2025-24976: a key that a token brings along says nothing."""

@@ -79,6 +79,7 @@ async def test_wrong_credentials_are_refused_everywhere_in_the_same_words(app: A
             assert "www-authenticate" in answer.headers
 
 
+@pytest.mark.attack("A-private-absent")
 async def test_absent_and_forbidden_look_alike(app: App, http: httpx.AsyncClient) -> None:
     await push_image(http, "secret/api", "1.0", b"layer")
     gone = f"sha256:{'0' * 64}"
@@ -137,6 +138,7 @@ async def test_a_token_mounts_from_anywhere_when_it_was_issued_for_that(app: App
         assert (await client.get(f"/v2/ci/api/blobs/{digest}", headers=robot)).status_code == 404
 
 
+@pytest.mark.attack("A-revoked-at-once")
 async def test_a_token_says_no_more_than_the_grants_of_today(tmp_path: Path, registry: MemoryRegistry) -> None:
     """CVE-2025-23208: who lost a grant, or is declared no longer, loses it within the token's life."""
     before = build.app_of(settings(tmp_path), registry, log=False)
@@ -209,6 +211,7 @@ async def test_a_grant_may_name_tags(tmp_path: Path, registry: MemoryRegistry) -
         assert (await robot.get("/v2/apps/api/manifests/stable")).status_code == 404
 
 
+@pytest.mark.attack("A-catalog")
 async def test_the_catalog_shows_what_one_may_pull_and_wants_a_name(app: App, http: httpx.AsyncClient) -> None:
     for name in ("apps/a", "apps/b", "apps/c", "public/x", "secret/x"):
         await push_image(http, name, "1.0", b"layer")
@@ -222,6 +225,7 @@ async def test_the_catalog_shows_what_one_may_pull_and_wants_a_name(app: App, ht
         assert "link" not in rest.headers
 
 
+@pytest.mark.attack("A-other-upload")
 async def test_another_users_upload_is_unknown(app: App, http: httpx.AsyncClient) -> None:
     location = (await http.post("/v2/ci/api/blobs/uploads/")).headers["location"]
     async with asking(app, ROBOT) as robot:

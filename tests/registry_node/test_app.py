@@ -109,6 +109,7 @@ async def test_odd_paths_are_refused_in_the_protocols_words(app: App, target: by
             assert json.loads(body)["errors"][0]["code"]
 
 
+@pytest.mark.attack("A-duplicate-headers")
 @pytest.mark.parametrize("name", [b"host", b"authorization", b"content-length", b"content-type", b"range"])
 async def test_a_header_that_came_twice_is_refused(app: App, name: bytes) -> None:
     headers = [(b"host", b"box.test"), (b"authorization", AUTH), (name, b"1"), (name, b"2")]

@@ -118,6 +118,7 @@ async def test_a_blob_is_mounted_from_a_repository_that_the_caller_may_read(http
     assert missing.status_code == 202
 
 
+@pytest.mark.attack("A-mount-no-read")
 async def test_a_mount_never_grants_a_read(app: App, http: httpx.AsyncClient) -> None:
     """CVE-2024-39897: a source that one may not read looks like a source without that blob."""
     digest = await push_blob(http, "apps/base", CONTENT)
@@ -210,6 +211,7 @@ async def test_four_mebibytes_are_taken_and_not_a_byte_more(http: httpx.AsyncCli
         assert answer.status_code == status
 
 
+@pytest.mark.attack("A-giant-manifest")
 async def test_a_giant_manifest_without_a_length_is_cut_off_early(http: httpx.AsyncClient) -> None:
     """CVE-2017-11468: 413 after the limit, not after the gigabyte."""
     sent = 0

@@ -113,6 +113,7 @@ def test_a_damaged_index_stops_the_start(make: Callable[..., RunningNode], tmp_p
     assert "damaged" in started_badly(tmp_path / "again", first.data)
 
 
+@pytest.mark.attack("A-key-files")
 def test_a_key_that_others_can_read_stops_the_start(make: Callable[..., RunningNode], tmp_path: Path) -> None:
     first = make("first")
     first.stop()
@@ -122,6 +123,7 @@ def test_a_key_that_others_can_read_stops_the_start(make: Callable[..., RunningN
     assert "make it 600" in started_badly(tmp_path / "again", first.data)
 
 
+@pytest.mark.attack("A-fails-closed")
 def test_a_rule_that_is_no_expression_stops_the_start(tmp_path: Path) -> None:
     node = RunningNode(tmp_path / "box", rules={"tag_name": "("})
     node.start(wait=False)
@@ -228,6 +230,7 @@ def test_a_client_that_waits_for_100_continue(node: RunningNode) -> None:
         assert answer_of(connection).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.attack("A-giant-manifest")
 def test_a_giant_manifest_is_answered_while_it_is_still_coming(node: RunningNode) -> None:
     with connected(node) as connection:
         connection.sendall(head(node, "PUT /v2/a/manifests/x HTTP/1.1", "Transfer-Encoding: chunked"))
@@ -236,6 +239,7 @@ def test_a_giant_manifest_is_answered_while_it_is_still_coming(node: RunningNode
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.attack("A-duplicate-headers")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -279,6 +283,7 @@ def test_requests_in_a_pipeline_are_answered_in_order(node: RunningNode) -> None
     assert statuses == [200, 200, 404, 200, 200]
 
 
+@pytest.mark.attack("A-canary-secrets")
 def test_no_secret_reaches_the_log(make: Callable[..., RunningNode]) -> None:
     node = make("one")
     canary = "canary-7f3a"
@@ -307,6 +312,7 @@ def test_a_request_line_in_the_log(make: Callable[..., RunningNode]) -> None:
     assert (line["who"], line["method"], line["path"], line["status"]) == ("dev", "GET", "/v2/a/tags/list", 404)
 
 
+@pytest.mark.attack("A-default-password")
 def test_no_grants_beyond_loopback_is_refused(tmp_path: Path) -> None:
     node = RunningNode(tmp_path / "box", listen={"host": "192.0.2.1", "port": 1}, grants=[])
     node.start(wait=False)

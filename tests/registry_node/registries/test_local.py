@@ -275,6 +275,7 @@ async def test_referrers(local: LocalRegistry) -> None:
     assert (await local.referrers(CI, "nowhere", subject.digest)).items == ()
 
 
+@pytest.mark.attack("A-immutable-digest")
 async def test_an_immutable_tag_neither_moves_nor_goes_nor_does_its_digest(opened: Open) -> None:
     registry = opened(immutable_tags=("v*",))
     first = await put_image(registry, "a", b"one", tags=["v1", "latest"])
@@ -356,6 +357,7 @@ async def test_strange_names_are_names_or_refused(local: LocalRegistry, name: st
     assert (await local.resolve(CI, "a", "v1")).digest
 
 
+@pytest.mark.attack("A-immutable-digest")
 async def test_what_an_immutable_tag_needs_stays(opened: Open) -> None:
     registry = opened(immutable_tags=("v*",))
     child = await put_image(registry, "a", b"one")

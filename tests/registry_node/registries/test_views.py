@@ -48,6 +48,7 @@ def test_without_rules_there_is_no_view() -> None:
     assert over(registry, Rules()) is registry
 
 
+@pytest.mark.attack("A-redos")
 async def test_names_must_match_as_a_whole() -> None:
     registry = under(repository_name=r"team-[a-z]+/[a-z]+", tag_name=r"v\d+|latest")
     await put_image(registry, "team-a/api", tags=["v1", "latest"])
@@ -113,6 +114,7 @@ async def test_artifacts_and_signatures_need_no_labels() -> None:
     await registry.put_manifest(CI, "a", manifest_of(b"payload", layers=layers), tags=["signature"])
 
 
+@pytest.mark.attack("A-fails-closed")
 @pytest.mark.parametrize("content", [b"not json", b"[]", b'{"config": 5}', b'{"config": {"Labels": ["a"]}}'])
 async def test_labels_that_cannot_be_read_are_missing(content: bytes) -> None:
     with pytest.raises((Denied, ManifestInvalid)):

@@ -65,6 +65,7 @@ def test_an_upload_that_is_resumed_hashes_as_one(tmp_path: Path) -> None:
     assert second.digest("sha512") == Digest.of(b"one " * 300_000 + b"two", "sha512")
 
 
+@pytest.mark.attack("A-tiny-chunks")
 async def test_small_chunks_are_gathered_and_none_is_lost() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(5000):
