@@ -12,8 +12,9 @@ import asyncio
 import os
 import select
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+Sink = Callable[[memoryview], None]  # takes bytes on a thread, in order; they are its own for the call only
 _PIECE = 1024 * 1024  # bytes that the kernel is asked to send at once
 
 
@@ -38,6 +39,21 @@ class Bulk(Protocol):
 
     def close(self) -> None:
         """Gives the connection back to the event loop. Nothing of it may be kept that the loop would miss."""
+        ...
+
+
+@runtime_checkable
+class InBulk(Protocol):
+    """A body (an ``AsyncIterator[bytes]``) that a thread can take instead of whoever iterates."""
+
+    @property
+    def bulky(self) -> bool:
+        """Whether what is left of it is worth a thread, as far as can be told now."""
+        ...
+
+    async def feed(self, sink: Sink) -> None:
+        """Gives all that is left to ``sink``, on a thread. Raises ClientGone once the sink has got what came, and what
+        the sink raises: what is left then is dropped."""
         ...
 
 
@@ -86,13 +102,12 @@ class PlainBulk:
         return bool(self._poll.poll(seconds * 1000))
 
 
-def of(transport: asyncio.BaseTransport) -> Bulk | None:
-    """This connection for a thread; None: it cannot be lent (TLS that is not ours). Raises OSError when it is closed
-    or no descriptor is free."""
+def lendable(transport: asyncio.BaseTransport) -> bool:
+    """Whether a thread can have this connection: it is plain, or its transport makes a ``Bulk`` itself."""
+    return transport.get_extra_info("bulk") is not None or transport.get_extra_info("sslcontext") is None
+
+
+def of(transport: asyncio.BaseTransport) -> Bulk:
+    """A lendable connection for a thread. Raises OSError when it is closed or no descriptor is free."""
     own: Callable[[], Bulk] | None = transport.get_extra_info("bulk")
-    if own is not None:
-        return own()
-    sock = transport.get_extra_info("socket")
-    if sock is None or transport.get_extra_info("sslcontext") is not None:
-        return None
-    return PlainBulk(sock.fileno())
+    return own() if own is not None else PlainBulk(transport.get_extra_info("socket").fileno())

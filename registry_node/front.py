@@ -11,20 +11,22 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, cast
-from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from oci_wire.errors import RegistryError, RequestInvalid, to_json
-from registry_node import zerocopy
-from registry_node.forwarded import NO_PROXIES, Origin, Proxies, asked_of
+from registry_node import bulk, zerocopy
+from registry_node.bulk import Bulk
+from registry_node.forwarded import NO_PROXIES, Origin, Proxies
 from registry_node.framing import Header
 from registry_node.heads import Head, HeadReader
-from registry_node.messages import ZERO_COPY
+from registry_node.intake import BodyTooSlow, Intakes
+from registry_node.messages import BULK, ZERO_COPY
+from registry_node.patience import Patience
 from registry_node.settings import Limits
-from registry_node.turn import STATUS_LINES, Turn, lines_of
+from registry_node.turn import STATUS_LINES, Turn, lines_of, scope_of
 
 _LINGER_SECONDS = 2.0  # for what a refused client still sends
 OriginOf = Callable[[Iterable[Header]], Origin]
@@ -42,7 +44,8 @@ class Refused(Protocol):
 
 def front_of(at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES) -> Callable[..., Front]:
     """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
-    return partial(Front, at_once, limits, refused, proxies)
+    intakes = Intakes(limits.upload_threads, limits.body_seconds, limits.body_bytes)
+    return partial(Front, at_once, limits, refused, proxies, intakes)
 
 
 class Front(asyncio.Protocol):
@@ -54,6 +57,7 @@ class Front(asyncio.Protocol):
         limits: Limits,
         refused: Refused,
         proxies: Proxies,
+        intakes: Intakes,
         *,
         config: Config,
         server_state: ServerState,
@@ -61,14 +65,12 @@ class Front(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._at_once, self._limits, self._app, self._state = at_once, limits, config.loaded_app, server_state
-        self._refused, self._proxies = refused, proxies
+        self._refused, self._proxies, self._intakes = refused, proxies, intakes
         self._loop = _loop or asyncio.get_running_loop()
         self._input, self._in_head = bytearray(), False
         self._heads = HeadReader(limits.header_bytes)
         self._turn: Turn | None = None
-        self._began = self._reading_paused = self._closing = False
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._began = self._reading_paused = self._closing = self._lent = False
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._default: tuple[Any, bytes] = (None, b"")
@@ -83,14 +85,13 @@ class Front(asyncio.Protocol):
         self._encrypted = is_ssl(self._transport)
         self._direct = Origin(self._client[0] if self._client else "", "https" if self._encrypted else "http")
         self._proxied = self._proxies.declared(self._direct.address)
-        self._wait_for(self._limits.idle_seconds)
-        self._tick()
+        self._patience = Patience(self._loop, self._limits, self._waited_too_long)
+        self._patience.idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._state.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._patience.stop()
         if self._turn is not None:
             self._turn.hung_up()
         self._can_write.set()
@@ -115,20 +116,10 @@ class Front(asyncio.Protocol):
         self._closing = True
         self._transport.abort()
 
-    # Time
-
-    def _wait_for(self, seconds: float | None) -> None:
-        """The client has so long for what comes next; None: it is our turn."""
-        self._deadline = None if seconds is None else self._loop.time() + seconds
-
-    def _tick(self) -> None:
-        """One lazy timer for a connection: one for each request would cost more than the answer."""
-        now = self._loop.time()
-        if self._deadline is not None and now >= self._deadline:
-            return self.close()
-        shortest = min(self._limits.head_seconds, self._limits.idle_seconds)
-        self._timer = self._loop.call_later(max(shortest / 4, 0.01), self._tick)
-        return None
+    def _waited_too_long(self) -> None:
+        too_slow = BodyTooSlow.by(self._limits.body_seconds, self._limits.body_bytes)
+        if self._turn is None or not self._turn.fail(too_slow):
+            self.close()
 
     # What comes in
 
@@ -141,6 +132,8 @@ class Front(asyncio.Protocol):
                 # ko try again when nothing is said; Go takes an answer in HTTP for what it is and goes on in HTTP
                 self._refuse(RequestInvalid("this port speaks plain HTTP"))
                 return
+        if self._turn is not None:
+            self._patience.came(len(data))
         if self._turn is not None and not self._input and self._turn.body.owns(data):
             self._turn.arrived(data)
             self.pace()
@@ -166,13 +159,13 @@ class Front(asyncio.Protocol):
         if content is None:
             if self._input and not self._in_head:
                 self._in_head = True
-                self._wait_for(self._limits.head_seconds)
+                self._patience.head()
             return False
         self._in_head = False
         if not self._answered(content, None):
             head = self._heads.read(content)
             if not self._answered(content, head):
-                self._wait_for(None)
+                self._patience.ours()
                 self._begin(head)
         return True
 
@@ -182,7 +175,8 @@ class Front(asyncio.Protocol):
         if turn is None:
             pause = not self._can_write.is_set()
         else:
-            pause = turn.full or (turn.body.complete and len(self._input) > self._limits.header_bytes)
+            pause = self._lent or turn.full or (turn.body.complete and len(self._input) > self._limits.header_bytes)
+            self._patience.body(hungry=not pause and turn.waits)
         if self._closing or pause == self._reading_paused:
             return
         self._reading_paused = pause
@@ -200,6 +194,7 @@ class Front(asyncio.Protocol):
             self, scope, head.body, keep_alive=head.keep_alive, expects=head.expects_continue, done=self._answer_sent
         )
         self._turn = turn
+        self._extend(turn)
         if head.body.complete:
             turn.arrived(b"")
         task = self._loop.create_task(turn.run(self._app))
@@ -220,22 +215,30 @@ class Front(asyncio.Protocol):
 
     def _scope(self, head: Head, path: bytes, query: bytes, origin: Origin) -> dict[str, Any]:
         client = self._client if origin.address == self._direct.address else (origin.address, 0)
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": head.version,
-            "server": self._server,
-            "client": client,
-            "scheme": origin.scheme,
-            "root_path": "",
-            "method": head.method,
-            "path": unquote(path.decode("ascii")),
-            "raw_path": path,
-            "query_string": query,
-            "headers": head.headers if origin.host is None else asked_of(head.headers, origin.host),
-            "state": {},
-            "extensions": {} if self._encrypted else {ZERO_COPY: {}},
-        }
+        return {**scope_of(head, path, query, origin), "server": self._server, "client": client, "extensions": {}}
+
+    def _extend(self, turn: Turn) -> None:
+        """What this connection can do beyond ASGI."""
+        if not self._encrypted:
+            turn.scope["extensions"][ZERO_COPY] = {}
+        if not turn.body.complete and bulk.lendable(self._transport):
+            turn.scope["extensions"][BULK] = {"feed": partial(turn.feed, self._intakes)}
+
+    def lend(self) -> tuple[Bulk, bytes]:
+        """This connection for a thread, and what came of it that nobody has read. Raises OSError."""
+        lent = bulk.of(self._transport)
+        rest = bytes(self._input)
+        self._input.clear()
+        self._lent = True
+        self.pace()
+        return lent, rest
+
+    def give_back(self, lent: Bulk, rest: bytes) -> None:
+        lent.close()
+        self._lent = False
+        if self._turn is not None and not self._turn.broken:
+            self._input += rest
+        self._advance()
 
     def _refuse(self, error: RegistryError) -> None:
         """Says what is wrong with a request that no app sees, and ends: what follows cannot be trusted."""
@@ -267,7 +270,7 @@ class Front(asyncio.Protocol):
 
     def _next_request(self) -> None:
         self._state.total_requests += 1
-        self._wait_for(self._limits.idle_seconds)
+        self._patience.idle()
 
     def _answer_sent(self) -> None:
         turn, self._turn = self._turn, None

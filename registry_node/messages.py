@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, field
 from typing import Any
 
-from oci_wire.errors import RegistryError, RequestInvalid
+from oci_wire.errors import RegistryError, RequestInvalid, SizeInvalid
 from oci_wire.registry import BlobStream
+from registry_node.bulk import Sink
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ZERO_COPY = "http.response.zerocopysend"
+# Our own ASGI extension: {"feed": Feed} takes what is left of the request's body off the event loop (turn.py).
+BULK = "towpath.request.bulk"
+Feed = Callable[[Sink], Awaitable[None]]
+_BULKY = 256 * 1024  # bytes of a body that is worth a thread
 _ONCE = frozenset(("host", "content-length", "transfer-encoding", "authorization", "content-type", "range"))
 
 
@@ -37,6 +42,7 @@ class Request:
     received: int = 0  # bytes of body read so far
     repeated: str = ""  # a header that must not come twice, and did
     zero_copy: bool = False  # whether the server sends files itself (ASGI: http.response.zerocopysend)
+    feed: Feed | None = None  # gives the body to a thread (BULK)
 
     @classmethod
     def of(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
@@ -53,8 +59,10 @@ class Request:
         target = (path + b"?" + query if query else path).decode("latin-1")
         remote = scope["client"][0] if scope.get("client") else ""
         scheme = scope.get("scheme", "http")
-        zero_copy = ZERO_COPY in (scope.get("extensions") or {})
-        return cls(scope["method"], target, headers, scheme, remote, receive, repeated=repeated, zero_copy=zero_copy)
+        found = cls(scope["method"], target, headers, scheme, remote, receive, repeated=repeated)
+        extensions = scope.get("extensions") or {}
+        found.zero_copy, found.feed = ZERO_COPY in extensions, extensions.get(BULK, {}).get("feed")
+        return found
 
     @property
     def path(self) -> str:
@@ -85,8 +93,12 @@ class Request:
         waiting = "expect" in self.headers and not self.received
         return self.has_body and not self.complete and not waiting
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises ClientGone."""
+    def chunks(self, expected: int | None = None) -> Arriving:
+        """The body as it arrives. ``expected``: the bytes that it must have."""
+        return Arriving(self, expected)
+
+    async def next_chunk(self) -> bytes:
+        """More of the body, b"" at its end. Raises ClientGone."""
         while not self.complete:
             assert self.receive is not None
             message = await self.receive()
@@ -95,7 +107,8 @@ class Request:
             self.complete = not message.get("more_body", False)
             if chunk := message.get("body", b""):
                 self.received += len(chunk)
-                yield chunk
+                return bytes(chunk)
+        return b""
 
     async def hung_up(self) -> None:
         """Returns once the client has hung up, or sends what cannot be read. For the time of an answer: the request's
@@ -115,6 +128,46 @@ class Request:
             if len(content) > limit:
                 raise too_large(f"at most {limit} bytes are taken here")
         return bytes(content)
+
+
+class Arriving(AsyncIterator[bytes]):
+    """A request's body: a stream, which a thread can take where the server lends its connection (``InBulk``)."""
+
+    def __init__(self, request: Request, expected: int | None) -> None:
+        self._request, self._expected = request, expected
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._request.next_chunk()
+        self._check_length()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    @property
+    def bulky(self) -> bool:
+        request = self._request
+        if request.feed is None or request.complete or not request.has_body:
+            return False
+        return max(request.content_length or 0, request.received) > _BULKY
+
+    async def feed(self, sink: Sink) -> None:
+        """Raises ClientGone, SizeInvalid, RequestInvalid, and what ``sink`` raises."""
+        request = self._request
+        assert request.feed is not None
+
+        def counted(view: memoryview) -> None:
+            request.received += len(view)
+            self._check_length()
+            sink(view)
+
+        await request.feed(counted)
+        request.complete = True
+        self._check_length()
+
+    def _check_length(self) -> None:
+        received, expected = self._request.received, self._expected
+        if expected is not None and (received > expected or (self._request.complete and received < expected)):
+            raise SizeInvalid(f"the body has {expected} bytes by its Content-Range, {received} came")
 
 
 @dataclass(slots=True)

@@ -134,6 +134,20 @@ class Limits(Strict):
     header_bytes: int = Field(default=64 * 1024, ge=1024, description="Bytes of the largest request head.")
     head_seconds: float = Field(default=15.0, gt=0, description="From the first byte of a request head to its end.")
     idle_seconds: float = Field(default=75.0, gt=0, description="A kept connection without a request ends then.")
+    body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Each time so many seconds are over, `body_bytes` of a request's body must have "
+        "come; a slower sender gets 408 REQUEST_INVALID, and an upload session keeps what came.",
+    )
+    body_bytes: int = Field(default=16 * 1024, ge=1, description="See `body_seconds`.")
+    upload_threads: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="Threads that take large bodies, in each process. Uploads beyond them wait "
+        "for their turn, which comes often: a sender that pauses holds none.",
+    )
     upload_sessions: int = Field(default=5000, ge=1, description="Upload sessions open at once, for one identity.")
 
 

@@ -7,9 +7,15 @@ import http
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+from urllib.parse import unquote
 
+from oci_wire.errors import Unavailable
+from registry_node.bulk import Bulk, Sink
+from registry_node.forwarded import Origin, asked_of
 from registry_node.framing import Body
-from registry_node.messages import ZERO_COPY, Message
+from registry_node.heads import Head
+from registry_node.intake import BodyTooSlow, Intake, Intakes
+from registry_node.messages import ZERO_COPY, ClientGone, Message
 
 _BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -47,6 +53,25 @@ class Connection(Protocol):
     def default_lines(self) -> bytes: ...
     async def writable(self) -> None: ...
     async def send_file(self, file: int, offset: int, count: int) -> None: ...
+    def lend(self) -> tuple[Bulk, bytes]: ...
+    def give_back(self, lent: Bulk, rest: bytes) -> None: ...
+
+
+def scope_of(head: Head, path: bytes, query: bytes, origin: Origin) -> dict[str, Any]:
+    """The ASGI scope of a request, without what the connection knows: ``server``, ``client``, ``extensions``."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": head.version,
+        "scheme": origin.scheme,
+        "root_path": "",
+        "method": head.method,
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "headers": head.headers if origin.host is None else asked_of(head.headers, origin.host),
+        "state": {},
+    }
 
 
 class Turn:
@@ -104,16 +129,25 @@ class Turn:
     def full(self) -> bool:
         return len(self._arrived) > HELD
 
+    @property
+    def waits(self) -> bool:
+        """Whether more of the body is to come, and the client knows that it may send it."""
+        return not (self.body.complete or self.broken or self._waits_for_continue or self._head_sent)
+
     def hung_up(self) -> None:
         self.disconnected = True
         self._news.set()
+
+    def _continue(self) -> None:
+        self._waits_for_continue = False
+        self._front.write(CONTINUE)
+        self._front.pace()
 
     async def receive(self) -> Message:
         """The ASGI receive: body, then ``http.disconnect`` once the client is gone or the answer complete. Raises what
         is wrong with the framing of the body."""
         if self._waits_for_continue and not self.disconnected:
-            self._waits_for_continue = False
-            self._front.write(CONTINUE)
+            self._continue()
         if not (self.disconnected or self.complete or self.broken):
             await self._news.wait()
             self._news.clear()
@@ -125,6 +159,32 @@ class Turn:
         body, self._arrived = bytes(self._arrived), bytearray()
         self._front.pace()
         return {"type": "http.request", "body": body, "more_body": not self.body.complete}
+
+    async def feed(self, intakes: Intakes, sink: Sink) -> None:
+        """The ASGI extension BULK: gives what is left of the body to ``sink``, on a thread. Raises ClientGone once the
+        sink has got what came, BodyTooSlow, RequestInvalid, Unavailable, and what the sink raises."""
+        if self.disconnected or self.broken:
+            raise ClientGone
+        if self._waits_for_continue:
+            self._continue()
+        try:
+            lent, rest = self._front.lend()
+        except OSError as error:
+            raise Unavailable(f"this node cannot take the body now: {error.strerror}") from None
+        parsed, self._arrived = bytes(self._arrived), bytearray()
+        intake = Intake(lent, self.body, parsed, rest, sink)
+        try:
+            await intakes.complete(intake)
+        except BodyTooSlow:
+            self.broken, self.keep_alive = True, False
+            raise
+        finally:
+            if intake.broken:
+                self.broken, self.keep_alive = True, False
+            self._front.give_back(lent, intake.rest)
+        if intake.gone:
+            self.disconnected = True
+            raise ClientGone
 
     # The answer
 

@@ -9,7 +9,7 @@ from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, new_hasher
 from oci_wire.errors import DigestInvalid, SizeInvalid
 from oci_wire.reference import check_repository
-from oci_wire.registry import ByteRange, Upload
+from oci_wire.registry import Upload
 from registry_node import ranges
 from registry_node.exchange import Exchange
 from registry_node.messages import Response
@@ -80,19 +80,7 @@ def _chunk(exchange: Exchange) -> tuple[int | None, AsyncIterator[bytes]]:
     length = exchange.request.content_length
     if length is not None and length != span.stop - span.start:
         raise SizeInvalid(f"Content-Range names {span.stop - span.start} bytes, Content-Length {length}")
-    return span.start, _exactly(span, exchange.request.chunks())
-
-
-async def _exactly(span: ByteRange, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A chunked body must be as long as its Content-Range says."""
-    left = (span.stop or 0) - span.start
-    async for chunk in chunks:
-        left -= len(chunk)
-        if left < 0:
-            raise SizeInvalid("the chunk is longer than its Content-Range")
-        yield chunk
-    if left:
-        raise SizeInvalid(f"the chunk is {left} bytes shorter than its Content-Range")
+    return span.start, exchange.request.chunks(span.stop - span.start)
 
 
 async def append(exchange: Exchange) -> Response:

@@ -28,10 +28,11 @@ from oci_wire.errors import (
 )
 from oci_wire.reference import check_repository
 from oci_wire.registry import Call, Chunks, Upload
+from registry_node.bulk import InBulk
 from registry_node.settings import Limits, Rules
 from registry_node.storage.blobs import add_blob
 from registry_node.storage.changes import Transaction
-from registry_node.storage.incoming import Incoming, gathered, overlapped
+from registry_node.storage.incoming import Incoming, gathered, overlapped, until_bulky
 from registry_node.storage.rules import BlobAdded
 from registry_node.storage.rules.quota import used_bytes
 from registry_node.storage.schema import uploads
@@ -61,8 +62,12 @@ class LocalUploads:
         digest, size = descriptor.digest, descriptor.size
         await self._store.read(lambda tx: self._store.check(tx, BlobAdded(repository, str(digest), size)))
         incoming = await self._store.on_disk("a blob", Incoming.new, self._store.files.temp_path(), digest.algorithm)
+        write = self._store.guarded("a blob", incoming.write)
         try:
-            await overlapped(gathered(chunks), lambda piece: self._store.on_disk("a blob", incoming.write, piece, size))
+            small = gathered(until_bulky(chunks))
+            await overlapped(small, lambda piece: self._store.on_disk("a blob", incoming.write, piece, size))
+            if isinstance(chunks, InBulk) and chunks.bulky:
+                await chunks.feed(lambda view: write(view, size))
             if incoming.size != size:
                 raise SizeInvalid(f"{digest} has {size} bytes, only {incoming.size} came")
         except BaseException:
@@ -115,11 +120,15 @@ class LocalUploads:
         client has most likely gone. Bytes that came before an error stay; the session's status tells how many."""
         session = await self._session(call, repository, upload_id)
         limit = await self._room()
+        if start is not None and start < session.size:
+            _check_start(session, start)
+        writer = session.taken_over()
         async with session.lock:  # whatever an older request is still writing is counted first
             _check_start(session, start)
-            session.writer += 1
-            writer = session.writer
-        await overlapped(gathered(chunks), lambda piece: self._write(upload_id, session, writer, piece, limit))
+        small = gathered(until_bulky(chunks))
+        await overlapped(small, lambda piece: self._write(upload_id, session, writer, piece, limit))
+        if isinstance(chunks, InBulk) and chunks.bulky:
+            await self._feed(upload_id, session, writer, chunks, limit)
         await self._prolong(upload_id, session)
         return Upload(upload_id, session.size)
 
@@ -137,12 +146,12 @@ class LocalUploads:
         _check_start(session, start)
         if chunks is not None:
             await self.append(call, repository, upload_id, chunks, start=start)
-        session.writer += 1
+        session.taken_over()
         return await asyncio.shield(self._finish(repository, upload_id, session, digest))
 
     async def cancel_upload(self, call: Call, repository: str, upload_id: str) -> None:
         session = await self._session(call, repository, upload_id)
-        session.writer += 1
+        session.taken_over()
         async with session.lock:
             await self._drop(upload_id)
 
@@ -161,11 +170,32 @@ class LocalUploads:
 
     async def _write(self, upload_id: str, session: Incoming, writer: int, piece: bytearray, limit: int | None) -> None:
         async with session.lock:
-            if session.writer != writer or self._open.get(upload_id) is not session:
-                raise RangeInvalid("another request took this upload over; ask for its status")
-            if limit is not None and session.size + len(piece) > limit:
-                raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes for this blob, and more came")
+            self._check_writer(upload_id, session, writer)
+            _check_room(session, len(piece), limit)
             await self._store.on_disk("an upload", session.write, piece)
+
+    async def _feed(self, upload_id: str, session: Incoming, writer: int, body: InBulk, limit: int | None) -> None:
+        """The same for all that is left of a body, which a thread takes."""
+        write = self._store.guarded("an upload", session.write)
+
+        def sink(view: memoryview) -> None:
+            _check_room(session, len(view), limit)
+            write(view)
+
+        async with session.lock:
+            self._check_writer(upload_id, session, writer)
+            session.feeding = asyncio.ensure_future(body.feed(sink))
+            try:
+                await session.feeding
+            except asyncio.CancelledError:
+                self._check_writer(upload_id, session, writer)
+                raise
+            finally:
+                session.feeding = None
+
+    def _check_writer(self, upload_id: str, session: Incoming, writer: int) -> None:
+        if session.writer != writer or self._open.get(upload_id) is not session:
+            raise RangeInvalid("another request took this upload over; ask for its status")
 
     async def _prolong(self, upload_id: str, session: Incoming) -> None:
         """A session in use does not end; its row is written only once a quarter of its time is spent."""
@@ -247,6 +277,11 @@ class LocalUploads:
 def _check_start(session: Incoming, start: int | None) -> None:
     if start is not None and start != session.size:
         raise RangeInvalid(f"the next byte of this upload is {session.size}, not {start}")
+
+
+def _check_room(session: Incoming, more: int, limit: int | None) -> None:
+    if limit is not None and session.size + more > limit:
+        raise InsufficientStorage(f"the quota of this scope leaves {limit} bytes for this blob, and more came")
 
 
 def _resume(path: Path, algorithm: str) -> Incoming | None:

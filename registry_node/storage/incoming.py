@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from oci_wire.digest import Digest, Hasher, new_hasher
 from oci_wire.errors import SizeInvalid
 from oci_wire.registry import Chunks
+from registry_node.bulk import InBulk
 from registry_node.storage.files import PIECE, BlobFiles, append, append_to, digest_of, pieces, start_writeback
 from registry_node.storage.ownership import alone
 
@@ -21,7 +22,8 @@ T = TypeVar("T")
 class Incoming:
     """A growing file. ``size`` and ``hasher`` speak of the same bytes, all of which are in the file.
 
-    ``writer`` counts the requests that wrote to it: a newer one takes over from one whose client has gone."""
+    ``writer`` counts the requests that wrote to it: a newer one takes over from one whose client has gone; ``feeding``
+    is one that writes in bulk."""
 
     path: Path
     algorithm: str
@@ -30,6 +32,7 @@ class Incoming:
     expires: float = 0.0
     writer: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    feeding: asyncio.Future[None] | None = None
 
     @classmethod
     def new(cls, path: Path, algorithm: str) -> Incoming:
@@ -47,7 +50,15 @@ class Incoming:
             found.size += len(piece)
         return found
 
-    def write(self, content: bytes | bytearray, size: int | None = None) -> None:
+    def taken_over(self) -> int:
+        """Ends whichever request still writes; the number of the new one. What the older one holds is in the file once
+        ``lock`` is free."""
+        self.writer += 1
+        if self.feeding is not None:
+            self.feeding.cancel()
+        return self.writer
+
+    def write(self, content: bytes | bytearray | memoryview, size: int | None = None) -> None:
         """Adds bytes. ``size``: how many there are to be in all. Raises SizeInvalid, OSError, and what ``alone`` raises
         when another process goes on with this upload: then nothing was added."""
         if size is not None and self.size + len(content) > size:
@@ -76,6 +87,16 @@ class Incoming:
         if algorithm == self.algorithm:
             return Digest(algorithm, self.hasher.hexdigest())
         return digest_of(self.path, algorithm)
+
+
+async def until_bulky(chunks: Chunks) -> AsyncIterator[bytes]:
+    """A body's chunks; those that a thread had better take (``InBulk``) are left."""
+    if not isinstance(chunks, InBulk):
+        async for chunk in chunks:
+            yield chunk
+        return
+    while not chunks.bulky and (chunk := await anext(chunks, b"")):
+        yield chunk
 
 
 async def gathered(chunks: Chunks) -> AsyncIterator[bytearray]:
@@ -108,7 +129,7 @@ async def overlapped(pieces: AsyncIterator[bytearray], write: Callable[[bytearra
             running = asyncio.ensure_future(write(piece))
     finally:
         if running is not None:
-            await _ended(running)
+            await ended(running)
     if running is not None:
         running.result()
 
@@ -119,11 +140,11 @@ async def whole(work: Awaitable[T]) -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await _ended(running)
+        await ended(running)
         raise
 
 
-async def _ended(running: asyncio.Future[Any]) -> None:
+async def ended(running: asyncio.Future[Any]) -> None:
     """Waits for it, however often the caller is cancelled meanwhile."""
     cancelled = False
     while not running.done():

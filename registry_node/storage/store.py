@@ -157,6 +157,16 @@ class Store:
         """The same for work that reads: it goes on when the disk takes no more writes. Raises Internal."""
         return await self._in_thread(what, True, partial(work, *args, **kwargs))
 
+    def guarded(self, what: str, work: Callable[P, T]) -> Callable[P, T]:
+        """The same for a thread that is not ours."""
+
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.health.check()
+            with in_port_words(self.health, what):
+                return work(*args, **kwargs)
+
+        return run
+
     async def _in_thread(self, what: str, reading: bool, work: Callable[[], T]) -> T:
         def run() -> T:
             with in_port_words(self.health, what, reading=reading):
