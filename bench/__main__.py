@@ -19,7 +19,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from bench import apart, rounds
+from bench import apart, clients, rounds
 from bench.content import Wanted, prepare
 from bench.lines import LINES, Figures, table
 from bench.peers import D2, D3, Peer, distribution, started, towpath
@@ -68,7 +68,7 @@ def whole(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
         "memory": lambda: apart.memory(figures, folder / "memory", given),
         "start": lambda: apart.start(figures, folder / "start", given),
         "tags": lambda: apart.many_tags(figures, folder / "tags", given),
-        "clients": lambda: apart.clients(figures, folder / "clients", given),
+        "clients": lambda: clients.clients(figures, folder / "clients", given),
         "postgresql": lambda: apart.postgresql(figures, folder / "postgresql", wanted, given),
     }
     for name, part in parts.items():
