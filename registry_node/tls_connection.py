@@ -16,9 +16,9 @@ from typing import Any, cast
 from uvicorn.server import ServerState
 
 from oci_wire.errors import RequestInvalid, to_json
+from registry_node.tls_bulk import RECORD, TlsBulk
 from registry_node.tls_certificate import Certificates
 
-_RECORD = 16384  # bytes of plain text in the largest TLS record; OpenSSL takes and gives one at a time
 _HANDSHAKE = 22  # the first byte of a TLS connection (RFC 8446 section 5.1)
 
 
@@ -47,7 +47,7 @@ class TlsConnection(asyncio.Protocol):
         self._state, self._certificates, self._seconds = server_state, certificates, handshake_seconds
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._established = self._reading_paused = self._closing = False
-        self._begun = False
+        self._begun = self._lent = False
 
     # What TCP says
 
@@ -116,10 +116,12 @@ class TlsConnection(asyncio.Protocol):
 
     def _decrypt(self) -> None:
         """Hands on what has come, record by record, for as long as it is wanted."""
+        if self._lent:
+            return
         tls, incoming = self._object, self._incoming
         while (incoming.pending or tls.pending()) and not (self._reading_paused or self._closing):
             try:
-                plain = tls.read(_RECORD)
+                plain = tls.read(RECORD)
             except ssl.SSLWantReadError:
                 break
             except OSError:
@@ -146,14 +148,15 @@ class TlsConnection(asyncio.Protocol):
     # The transport of the inner protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        own = {"sslcontext": self._context, "ssl_object": self._object}
+        own = {"sslcontext": self._context, "ssl_object": self._object, "bulk": self._lend}
         return own[name] if name in own else self._tcp.get_extra_info(name, default)
 
     def write(self, content: bytes) -> None:
+        assert not self._lent, "a thread has this connection"
         view = memoryview(content)
         try:
             while view:
-                view = view[self._object.write(view[:_RECORD]) :]
+                view = view[self._object.write(view[:RECORD]) :]
         except OSError:
             self.abort()
             return
@@ -182,6 +185,9 @@ class TlsConnection(asyncio.Protocol):
         """Sends what was written, says goodbye, and ends."""
         if self._closing:
             return
+        if self._lent:
+            self.abort()
+            return
         self._closing = True
         with contextlib.suppress(OSError):  # the client's goodbye is not waited for
             self._object.unwrap()
@@ -191,3 +197,18 @@ class TlsConnection(asyncio.Protocol):
     def abort(self) -> None:
         self._closing = True
         self._tcp.abort()
+
+    # Transfers on a thread
+
+    def _lend(self) -> TlsBulk:
+        """For a while nobody else touches the keys: the front has stopped reading, and has nothing left to write."""
+        sock = self._tcp.get_extra_info("socket").fileno()
+        bulk = TlsBulk(sock, self._object, self._incoming, self._outgoing, self._take_back)
+        self._lent = True
+        return bulk
+
+    def _take_back(self, unsent: memoryview) -> None:
+        self._lent = False
+        if unsent and not self._tcp.is_closing():
+            self._tcp.write(unsent)
+        self._flush()
