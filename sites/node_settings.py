@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from identity.grants import Action, WritePolicy
-from registry_node.settings import NodeSettings, User
+from registry_node.settings import NodeSettings, Tls, User
 from sites.addresses import Address
 from sites.credentials import ENGINE
 from topology.model import LocalNode, RateLimits, Role, Topology
@@ -28,6 +28,7 @@ class Placement:
     address: Address
     data: Path
     users: Mapping[str, User]  # the engine's own included
+    tls: Tls | None = None  # where the node's certificate and key lie on its host; None: plain HTTP, on loopback
 
 
 def settings_of(topology: Topology, node: str, placement: Placement) -> NodeSettings:
@@ -52,6 +53,7 @@ def render(topology: Topology, name: str, placement: Placement) -> str:
         users={each: user.model_dump(mode="json", exclude_none=True) for each, user in placement.users.items()},
         grants=list(_grants(topology, node)),
         write=write_policy(topology, node),
+        tls=placement.tls.model_dump(mode="json") if placement.tls else None,
         rate_limits=_rate_limits(node.rate_limits or scope.rate_limits),
     )
 

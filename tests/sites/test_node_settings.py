@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from identity.grants import Action, WritePolicy
-from registry_node.settings import NodeSettings, Rate, RateLimits
+from registry_node.settings import NodeSettings, Rate, RateLimits, Tls
 from sites.addresses import Address, loopback_addresses
 from sites.credentials import ENGINE, engine_user, users_of
 from sites.hosts import HostErrors
@@ -49,6 +49,14 @@ def test_sites_are_loopback_addresses_and_ports_stay(base: Path) -> None:
     assert found["prod-eu"] == Address("127.0.1.1", 5003)
     assert found["prod-us"] == Address("127.0.2.1", 5003)
     assert found["prod-us"].url == "http://127.0.2.1:5003"
+
+
+def test_certificate_and_key_where_the_host_has_them(base: Path) -> None:
+    declared = topology(base)
+    address, users = loopback_addresses(declared)["prod-eu"], users_of(declared)
+    tls = Tls(certificate=Path('/etc/towpath/a "b".crt'), key=Path("/etc/towpath/tls.key"))
+    assert settings_of(declared, "prod-eu", Placement(address, Path("/data"), users, tls)).tls == tls
+    assert told(declared, "prod-eu").tls is None
 
 
 def test_a_node_knows_its_scope_and_its_users_hashes(base: Path) -> None:
