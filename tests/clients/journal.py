@@ -7,8 +7,6 @@ import re
 import time
 from typing import Any
 
-import httpx
-
 from tests.nodes import RunningNode, log_lines
 
 # Statuses that no request of a real client should earn: we would be refusing what other registries take.
@@ -58,7 +56,8 @@ class Journal:
     def _all(self) -> list[dict[str, Any]]:
         """Every request line so far. The node writes them in bundles: wait for one that is known to be the last."""
         mark = f"mark-{os.urandom(8).hex()}"
-        httpx.get(f"{self._node.url}/nowhere", headers={"x-request-id": mark}, trust_env=False)
+        with self._node.client(None) as client:
+            client.get("/nowhere", headers={"x-request-id": mark})
         until = time.monotonic() + 10
         while time.monotonic() < until:
             lines = [each for each in log_lines(self._node) if "method" in each]
