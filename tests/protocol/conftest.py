@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.nodes import GRANTS, RunningNode, many
-from tests.protocol.target import SignIn, Target, challenge_of
+from tests.protocol.target import ACCEPT, SignIn, Target, challenge_of
 
 _RESULTS = pytest.StashKey[dict[str, str]]()
 # reader pulls protocol/**, pushes to protocol/pushed/** and nothing else; everyone pulls public/**.
@@ -48,7 +48,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _client(url: str, auth: httpx.Auth | tuple[str, str] | None) -> httpx.Client:
-    return httpx.Client(base_url=url, auth=auth, trust_env=False, timeout=60)
+    return httpx.Client(base_url=url, auth=auth, trust_env=False, timeout=60, headers={"accept": ACCEPT})
 
 
 @pytest.fixture(scope="session")

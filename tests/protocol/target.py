@@ -18,6 +18,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+ACCEPT = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST))  # what every client says that pulls images
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCTETS = {"content-type": "application/octet-stream"}
@@ -144,7 +145,7 @@ class Target:
         """A path that no client library has tidied: dots, empty parts and encoded letters go out as they are."""
         connection = HTTPConnection(self.host, timeout=60)
         try:
-            connection.request(method, path, headers=dict(self.authorization(http)))
+            connection.request(method, path, headers={"accept": ACCEPT, **self.authorization(http)})
             answer = connection.getresponse()
             return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
         finally:

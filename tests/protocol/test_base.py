@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.protocol.conftest import MakeNode
-from tests.protocol.target import CODES, OCTETS, Target, digest_of, image, noise, refused
+from tests.protocol.target import CODES, OCTETS, Target, digest_of, image, noise, refused, with_query
 
 BAD_NAMES = (
     "Upper/case",
@@ -323,27 +323,39 @@ def test_head_is_get(target: Target) -> None:
             assert head.headers.get(name) == got.headers.get(name), (url, name)
 
 
+def connected(target: Target) -> socket.socket:
+    host, _, port = target.host.partition(":")
+    return socket.create_connection((host, int(port or 80)), timeout=20)
+
+
+def expecting(target: Target, location: str, content: bytes) -> bytes:
+    """The head of a PUT that waits to be told to go on."""
+    wanted = httpx.URL(with_query(location, digest=digest_of(content)))
+    lines = [f"PUT {wanted.raw_path.decode()} HTTP/1.1", f"Host: {target.host}", "Expect: 100-continue"]
+    lines += ["Content-Type: application/octet-stream", f"Content-Length: {len(content)}"]
+    lines += [f"{name}: {value}" for name, value in target.authorization().items()]
+    return "\r\n".join((*lines, "", "")).encode()
+
+
 @pytest.mark.protocol("base.expect-continue")
 def test_expect_continue(target: Target) -> None:
     repository, content = target.repository(), noise()
-    location = target.start(repository)
-    wanted = httpx.URL(location).copy_merge_params({"digest": digest_of(content)})
-    head = (
-        f"PUT {wanted.raw_path.decode()} HTTP/1.1\r\nHost: {target.host}\r\nExpect: 100-continue\r\n"
-        f"Content-Type: application/octet-stream\r\nContent-Length: {len(content)}\r\n"
-    )
-    head += "".join(f"{name}: {value}\r\n" for name, value in target.authorization().items())
-    host, _, port = target.host.partition(":")
-    with socket.create_connection((host, int(port or 80)), timeout=20) as sock:
-        sock.sendall(f"{head}\r\n".encode())
+    with connected(target) as sock:
+        sock.sendall(expecting(target, target.start(repository), content))
         assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")
         sock.sendall(content)
         assert sock.recv(10_000).startswith(b"HTTP/1.1 201 ")
     assert target.blob_bytes(repository, digest_of(content)) == content
-    with socket.create_connection((host, int(port or 80)), timeout=20) as sock:
-        refusing = head.replace(f"/{repository}/", "/BAD/")
-        sock.sendall(f"{refusing}\r\n".encode())
-        assert re.match(rb"HTTP/1.1 4\d\d ", sock.recv(10_000))  # at once, though no byte of the body came
+
+
+@pytest.mark.protocol("base.expect-refused")
+def test_expect_refused(target: Target) -> None:
+    repository, content = target.repository(), noise()
+    location = target.start(repository)
+    for odd in (location.replace(f"/{repository}/", "/BAD/"), f"{target.url}/v2/{repository}/manifests/{'t' * 200}"):
+        with connected(target) as sock:
+            sock.sendall(expecting(target, odd, content))
+            assert re.match(rb"HTTP/1.1 4\d\d ", sock.recv(10_000)), odd  # though no byte of the body came
 
 
 @pytest.mark.protocol("base.no-500")

@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from tests.protocol.target import OCI_MANIFEST, Target, digest_of, image, noise, refused
+from tests.protocol.target import ACCEPT, OCI_MANIFEST, Target, digest_of, image, noise, refused
 
 NOWHERE = digest_of(b"nowhere")
 
@@ -16,7 +16,7 @@ NOWHERE = digest_of(b"nowhere")
 def pulled(target: Target, answer: httpx.Response, content: bytes) -> None:
     """A 201 whose Location gives the manifest."""
     assert answer.status_code == 201, answer.text
-    got = target.http.get(target.at(answer.headers["location"]), headers={"accept": "*/*"})
+    got = target.http.get(target.at(answer.headers["location"]))
     assert (got.status_code, got.content) == (200, content)
 
 
@@ -177,7 +177,7 @@ def test_retag_atomic(target: Target) -> None:
     def read() -> None:
         with httpx.Client(base_url=target.url, auth=target.http.auth, trust_env=False) as http:
             while not done.is_set():
-                answer = http.get(f"/v2/{repository}/manifests/1.0", headers={"accept": OCI_MANIFEST})
+                answer = http.get(f"/v2/{repository}/manifests/1.0", headers={"accept": ACCEPT})
                 seen.append((answer.status_code, answer.content, answer.headers.get("docker-content-digest", "")))
 
     readers = [threading.Thread(target=read) for _ in range(2)]

@@ -82,6 +82,8 @@ def test_wrong_digest_single(target: Target) -> None:
     repository, wanted, sent = target.repository(), noise(), noise()
     url = f"/v2/{repository}/blobs/uploads/"
     answer = target.http.post(url, params={"digest": digest_of(wanted)}, content=sent, headers=OCTETS)
+    if answer.status_code == 202:
+        pytest.skip("this registry takes no single POST")
     refused(answer, 400, "DIGEST_INVALID")
     for content in (wanted, sent):
         assert target.blob_status(repository, digest_of(content)) == 404
