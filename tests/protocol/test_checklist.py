@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.protocol.checklist import LINES, SECTIONS
 
 HERE = Path(__file__).parent
+PAGE = HERE.parent.parent / "docs" / "protocol.md"
 SECTION_OF_FILE = {
     "test_base.py": "base",
     "test_pull.py": "pull",
@@ -65,6 +66,14 @@ def test_the_table_is_in_order() -> None:
     for line in LINES:
         assert re.fullmatch(r"[a-z]+\.[a-z0-9-]+", line.id)
         assert line.text and line.source
+
+
+def test_the_page_shows_the_table() -> None:
+    """docs/protocol.md is written by scripts/protocol-table; its lines are these, and the node holds all of them."""
+    rows = [row.strip("| ").split(" | ") for row in PAGE.read_text().splitlines() if re.match(r"\| [a-z]+\.", row)]
+    shown = [tuple(row[:4]) for row in rows]
+    assert shown == [(line.id, line.level, line.text, line.source) for line in LINES], "run scripts/protocol-table"
+    assert {row[4] for row in rows} == {"yes"}
 
 
 def test_the_suite_knows_nothing_of_the_node() -> None:

@@ -82,6 +82,22 @@ def test_aliases_stand_for_what_they_name() -> None:
     assert document.spot(("b", "n")).value.line == 0
 
 
+@pytest.mark.attack("A-yaml-bombs")
+def test_aliases_of_aliases_are_not_followed_without_end() -> None:
+    """Nine of nine of nine ...: 282 thousand million scalars in 400 bytes."""
+    levels = [f"{chr(98 + at)}: &{chr(98 + at)} [{','.join([f'*{chr(97 + at)}'] * 9)}]\n" for at in range(11)]
+    loaded = loads("a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(levels))
+    assert loaded.topology is None
+    assert [each.code for each in loaded.findings] == ["T003"]
+
+
+@pytest.mark.attack("A-yaml-bombs")
+def test_a_key_twice_is_a_finding() -> None:
+    twice = loads(QUICKSTART + "\nusers: {}\n")
+    assert twice.topology is None
+    assert {each.code for each in twice.findings} == {"T002"}
+
+
 def test_an_alias_of_nothing_is_a_syntax_error() -> None:
     assert [(each.code, each.line) for each in loads("a: 1\nb: *nothing\n").findings] == [("T001", 2)]
 
