@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 from oci_wire import routes
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, new_hasher
-from oci_wire.errors import DigestInvalid, SizeInvalid
+from oci_wire.errors import DigestInvalid, RegistryError, SizeInvalid
 from oci_wire.reference import check_repository
 from oci_wire.registry import Upload
 from registry_node import ranges
@@ -61,7 +62,12 @@ async def _whole(exchange: Exchange, digest: Digest) -> Response:
         await exchange.registry.put_blob(call, repository, Descriptor(OCTET_STREAM, digest, size), body)
     else:
         upload = await exchange.registry.start_upload(call, repository, algorithm=digest.algorithm)
-        await exchange.registry.finish_upload(call, repository, upload.id, digest, body)
+        try:
+            await exchange.registry.finish_upload(call, repository, upload.id, digest, body)
+        except BaseException:  # also a client that left: nobody else knows this session
+            with contextlib.suppress(RegistryError):
+                await exchange.registry.cancel_upload(call, repository, upload.id)
+            raise
     return _created(exchange, digest)
 
 

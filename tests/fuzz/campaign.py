@@ -98,7 +98,7 @@ class Campaign:
         """What is wrong with the node's answers to this input; "" when nothing is."""
         self.sent += 1
         try:
-            silence = _DEADLINE if self.target.answered else _SILENCE
+            silence = _DEADLINE if self.target.answered or self.target.whole(wire) else _SILENCE
             said, _ = await talked(self.node.host, _pieces(Random(wire), wire), silence=silence, deadline=_DEADLINE)
             answers = self._read(wire, said)
             self.statuses.update(each.status for each in answers)

@@ -107,4 +107,10 @@ def _check_chunked(wire: bytes, answers: Sequence[Answer]) -> None:
 
 
 HEAD = Target("head", _head, answered=False)
-CHUNKED = Target("chunked", _chunked, answered=False, check=_check_chunked)
+
+
+def _is_whole(wire: bytes) -> bool:
+    return chunked_content(wire.partition(_MARK)[2]) is not None
+
+
+CHUNKED = Target("chunked", _chunked, answered=False, check=_check_chunked, whole=_is_whole)

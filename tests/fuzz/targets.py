@@ -17,12 +17,14 @@ DIGEST = f"sha256:{'0' * 64}"
 @dataclass(frozen=True)
 class Target:
     """``make(random, token)``: the bytes of one connection; ``token``: a Bearer token of ``dev``, good for now.
-    ``answered``: each input is one whole request, so an answer must come. ``check(wire, answers)`` raises Wrong."""
+    ``answered``: each input is one whole request, so one answer must come. ``whole(wire)``: this one is, in any case.
+    ``check(wire, answers)`` raises Wrong."""
 
     name: str
     make: Callable[[Random, str], bytes]
     answered: bool
     check: Callable[[bytes, Sequence[Answer]], None] = lambda wire, answers: None
+    whole: Callable[[bytes], bool] = lambda wire: False
 
 
 def basic(name: str = "dev") -> bytes:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from oci_wire.digest import Digest
+from oci_wire.errors import RequestInvalid
 from oci_wire.manifest import DOCKER_MANIFEST, MAX_BYTES, OCI_INDEX, OCI_MANIFEST
 from oci_wire.memory import MemoryRegistry
 from registry_node import build
@@ -225,6 +226,25 @@ async def test_a_giant_manifest_without_a_length_is_cut_off_early(http: httpx.As
     answer = await http.put("/v2/apps/api/manifests/big", content=gigabyte(), headers={"content-type": OCI_MANIFEST})
     assert answer.status_code == 413
     assert sent < 4 * MAX_BYTES
+
+
+async def test_an_upload_in_one_request_that_breaks_leaves_no_session(tmp_path: Path) -> None:
+    """Nobody else knows that session: were it kept, 5,000 of them would shut its owner out for a day."""
+    app = build.app_of(settings(tmp_path), registry := MemoryRegistry(), log=False)
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise RequestInvalid("a chunk must begin with its size in hex digits")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"some"
+
+    async with asking(app) as http:
+        cut = await http.post(f"/v2/a/blobs/uploads/?digest={Digest.of(b'some')}", content=broken())
+        assert (cut.status_code, code(cut)) == (400, "REQUEST_INVALID")
+        wrong = await http.post(f"/v2/a/blobs/uploads/?digest={Digest.of(b'other')}", content=body())
+        assert (wrong.status_code, code(wrong)) == (400, "DIGEST_INVALID")
+    assert registry._state.repositories["a"].uploads == {}
 
 
 async def test_deletions(http: httpx.AsyncClient) -> None:
