@@ -20,7 +20,7 @@ async def events(exchange: Exchange, route: ExtensionRoute) -> Response:
     """The status is known only once the first event is there, or the wait is over: 410 must still be possible."""
     exchange.caller.require_name()
     if not exchange.caller.may_promote_something():
-        raise Denied("the events of a node need a grant to promote")
+        raise Denied("the events of a node need a grant to promote", why="no-grant")
     after = parameters.whole(route, "after", 0)
     wait = min(parameters.seconds(route, "wait"), _MAX_WAIT)
     stream = _until_draining(exchange, exchange.registry.events(exchange.call, after=after, wait=wait))

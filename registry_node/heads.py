@@ -12,6 +12,7 @@ from registry_node.framing import Body, Header, body_of, check_lines
 
 _END = b"\r\n\r\n"
 _ABSOLUTE = re.compile(rb"(?i)https?://([^/?#@]+)(.*)")
+_AUTHORITY = re.compile(rb"[^/]*(//[^/]*)?")  # of an absolute target, or of one that is no path at all
 
 
 class HeadTooLarge(RegistryError):
@@ -76,10 +77,14 @@ class HeadReader:
         return Head(method, self._target, self._version, self._headers, self._keep_alive, body)
 
     def asked(self) -> tuple[str, str]:
-        """Method and path of the last head as far as they can be told, for the log; no query. Never raises."""
+        """Method and path of the last head as far as they can be told, for the log; no query, and no authority, which
+        may hold a password. Never raises."""
         words = self._content.split(b"\n", 1)[0].split()
         method, target = (words[0], words[1]) if len(words) > 1 else (b"", b"")
-        return method.decode("latin-1"), target.partition(b"?")[0].decode("latin-1")
+        path = target.partition(b"?")[0]
+        if not path.startswith(b"/"):
+            path = _AUTHORITY.sub(b"", path, count=1)
+        return method.decode("latin-1"), path.decode("latin-1")
 
     def _parse(self, content: bytes) -> None:
         check_lines(content)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from oci_wire import routes
@@ -32,35 +34,48 @@ async def base(exchange: Exchange) -> Response:
     return Response(200, {"content-type": "application/json"}, b"{}")
 
 
+async def _shown(
+    fetch: Callable[[str, int], Awaitable[Page[str]]], after: str, limit: int, sees: Callable[[str], bool] | None
+) -> tuple[list[str], bool]:
+    """At most ``limit`` names after one, and whether there are more of those that the caller sees: a link to a page
+    that shows nothing would tell of what is hidden. ``sees`` None: everything."""
+    names: list[str] = []
+    following: str | None = after
+    wanted = limit if sees is None else limit + 1
+    while following is not None and len(names) < wanted:
+        page = await fetch(following, wanted)
+        names += page.items if sees is None else filter(sees, page.items)
+        following = page.next
+    return names[:limit], len(names) > limit or (sees is None and bool(names) and following is not None)
+
+
 async def catalog(exchange: Exchange) -> Response:
     """The repositories that the caller may pull, and no others."""
     exchange.caller.require_name()
     limit, after = exchange.limit(), exchange.route.get("last") or ""
-    names: list[str] = []
-    following: str | None = after
-    while following is not None and len(names) < limit:
-        page = await exchange.registry.repositories(exchange.call, after=following, limit=limit)
-        names += [name for name in page.items if exchange.caller.lists(name)]
-        following = page.next
-    more = bool(names) and (following is not None or len(names) > limit)
-    names = names[:limit]
+    fetch = partial(_repositories, exchange)
+    names, more = await _shown(fetch, after, limit, exchange.caller.lists) if limit else ([], False)
     return _page({"repositories": names}, routes.catalog(names[-1], limit) if more else None)
+
+
+async def _repositories(exchange: Exchange, after: str, limit: int) -> Page[str]:
+    return await exchange.registry.repositories(exchange.call, after=after, limit=limit)
 
 
 async def tags(exchange: Exchange) -> Response:
     """The tags that the caller may pull, and no others."""
     repository, limit = exchange.route.repository, exchange.limit()
     exchange.caller.require_pull(repository)
-    every = exchange.caller.may_pull_any_digest(repository)
-    names: list[str] = []
-    following: str | None = exchange.route.get("last") or ""
-    while following is not None and (len(names) < limit or not names):
-        page = await exchange.registry.tags(exchange.call, repository, after=following, limit=limit)
-        names += page.items if every else [tag for tag in page.items if exchange.caller.may_pull(repository, tag)]
-        following = page.next
-    more = bool(names) and (following is not None or len(names) > limit)
-    names = names[:limit]
+    sees = None if exchange.caller.may_pull_any_digest(repository) else partial(exchange.caller.may_pull, repository)
+    fetch = partial(_tags, exchange)
+    if not limit:
+        await fetch("", 0)  # the repository must be there all the same
+    names, more = await _shown(fetch, exchange.route.get("last") or "", limit, sees) if limit else ([], False)
     return _page({"name": repository, "tags": names}, routes.tags(repository, names[-1], limit) if more else None)
+
+
+async def _tags(exchange: Exchange, after: str, limit: int) -> Page[str]:
+    return await exchange.registry.tags(exchange.call, exchange.route.repository, after=after, limit=limit)
 
 
 async def referrers(exchange: Exchange) -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import signal
 import socket
 import sys
@@ -139,6 +140,7 @@ def _listening(settings: NodeSettings) -> socket.socket:
     where = f"node {settings.node} cannot listen on {host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        _check_declared(settings, str(address[0]))
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise CannotStart(f"{where}: {error.strerror}. Check listen.host in the settings file") from None
@@ -153,6 +155,15 @@ def _listening(settings: NodeSettings) -> socket.socket:
             ) from None
         raise CannotStart(f"{where}: {error.strerror}. Check listen in the settings file") from None
     return listener
+
+
+def _check_declared(settings: NodeSettings, address: str) -> None:
+    """A name such as localhost means what this machine says it means. Raises CannotStart."""
+    if not settings.grants and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        raise CannotStart(
+            f"node {settings.node}: no grants are declared, and {settings.listen.host} is {address} here: beyond loopback "
+            "that is refused. Declare who may do what"
+        )
 
 
 async def _serve(

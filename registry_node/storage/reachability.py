@@ -11,6 +11,7 @@ from sqlalchemy import BindParameter, Connection, Select, bindparam, select
 from registry_node.storage.schema import manifest_blobs, manifest_children, repo_manifests, repositories, tags
 
 _AT_ONCE = 500  # digests in one question
+_LEVELS = 4  # a layer, its image, the index over that, and one for a signature
 _HERE: BindParameter[int] = bindparam("repository")
 _THESE: BindParameter[list[str]] = bindparam("digests", expanding=True)
 _REPOSITORY = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
@@ -29,14 +30,18 @@ _PARENTS = tuple(
 
 
 def reached(tx: Connection, name: str, digest: str, wanted: Callable[[str], bool]) -> bool:
-    """Whether a tag that is ``wanted`` reaches the digest. False for what is not here."""
+    """Whether a tag that is ``wanted`` reaches the digest. False for what is not here.
+
+    No takes as many questions for a digest that only other tags reach as for one that is not here at all (unless it
+    lies deeper than images do): the time of an answer must not tell the two apart."""
     repository = tx.execute(_REPOSITORY, {"name": name}).scalar()
-    level, seen = {digest}, set[str]()
-    while level and repository is not None:
-        if any(wanted(tag) for tag in _ask(tx, (_TAGS,), repository, level)):
+    level, seen, asked = {digest}, set[str](), 0
+    while repository is not None and (level or asked < _LEVELS):
+        if any(wanted(tag) for tag in _ask(tx, (_TAGS,), repository, level or {digest})):
             return True
         seen |= level
-        level = set(_ask(tx, (*_PARENTS, _SUBJECTS), repository, level)) - seen
+        level = set(_ask(tx, (*_PARENTS, _SUBJECTS), repository, level or {digest})) - seen
+        asked += 1
     return False
 
 

@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from identity.grants import ANONYMOUS, Action, Grant, Principal, WritePolicy, allowed, matches, write_action
+from identity.grants import (
+    ANONYMOUS,
+    Action,
+    Grant,
+    Principal,
+    WritePolicy,
+    allowed,
+    allowed_for_every_tag,
+    matches,
+    write_action,
+)
 
 DEV = Principal("dev", frozenset({"team"}), how="password")
 ROBOT = Principal("ci", robot=True, how="token")
@@ -75,3 +85,54 @@ def test_tags_narrow_what_touches_a_tag() -> None:
 def test_what_a_write_needs(policy: WritePolicy, person: Action | None, robot: Action | None) -> None:
     assert write_action(policy, DEV) is person
     assert write_action(policy, ROBOT) is robot
+
+
+NOBODY = Principal("nobody", how="password")
+WHO = {"dev": DEV, "ci": ROBOT, "nobody": NOBODY, "anonymous": ANONYMOUS}
+
+
+def _grant(to: str, *allow: Action, repositories: str = "**", tags: str = "**") -> Grant:
+    return Grant(to, frozenset(allow), (repositories,), (tags,))
+
+
+TABLE: list[tuple[str, Grant, set[str]]] = [
+    ("nobody is granted anything", _grant("stranger", *Action), set()),
+    ("a person", _grant("dev", *Action), {"dev"}),
+    ("a robot", _grant("ci", *Action), {"ci"}),
+    ("a group", _grant("team", *Action), {"dev"}),
+    ("everyone", _grant("everyone", *Action), {"dev", "ci", "nobody", "anonymous"}),
+    ("whoever signed in", _grant("authenticated", *Action), {"dev", "ci", "nobody"}),
+    ("another repository", _grant("everyone", *Action, repositories="other/**"), set()),
+    ("a prefix of its name", _grant("everyone", *Action, repositories="apps/ap"), set()),
+    ("its folder as a name", _grant("everyone", *Action, repositories="apps"), set()),
+    ("its name", _grant("dev", *Action, repositories="apps/api"), {"dev"}),
+    ("another tag", _grant("dev", *Action, tags="dev-*"), set()),
+    ("a prefix of the tag", _grant("dev", *Action, tags="v"), set()),
+    ("the tag", _grant("dev", *Action, tags="v?"), {"dev"}),
+]
+
+
+@pytest.mark.attack("A-name-prefix")
+@pytest.mark.parametrize(("grant", "callers"), [each[1:] for each in TABLE], ids=[each[0] for each in TABLE])
+def test_who_may_what_with_one_grant(grant: Grant, callers: set[str]) -> None:
+    for action in Action:
+        found = {name for name, who in WHO.items() if allowed([grant], who, action, "apps/api", "v1")}
+        assert found == callers, action
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_an_action_is_granted_by_itself_alone(action: Action) -> None:
+    """Default deny: annotate gives nothing else, promote no push, push no pull, delete no push."""
+    found = {other for other in Action if allowed([_grant("everyone", action)], DEV, other, "apps/api", "v1")}
+    assert found == {action}
+
+
+def test_a_digest_needs_a_grant_for_every_tag() -> None:
+    some, star, every = (_grant("dev", Action.PULL, tags=tags) for tags in ("v*", "*", "**"))
+    for grant, whole in ((some, False), (star, True), (every, True)):
+        assert allowed_for_every_tag([grant], DEV, Action.PULL, "apps/api") is whole
+        assert allowed([grant], DEV, Action.PULL, "apps/api")
+        assert not allowed_for_every_tag([grant], DEV, Action.DELETE, "apps/api")
+        assert not allowed_for_every_tag([grant], ROBOT, Action.PULL, "apps/api")
+    halves = [_grant("dev", Action.PULL, tags=tags) for tags in ("a*", "b*")]
+    assert not allowed_for_every_tag(halves, DEV, Action.PULL, "apps/api")

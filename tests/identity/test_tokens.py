@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
@@ -92,11 +94,68 @@ def test_a_key_that_the_token_brings_along_is_not_read(signer: TokenSigner, key:
     """CVE-2025-24976"""
     mine = ECKey.generate_key("P-256")
     public = mine.as_dict(private=False)
-    for header in ({"jwk": public}, {"kid": key.thumbprint(), "jwk": public}, {"jku": "http://evil.test/keys"}):
+    chain = [base64.b64encode(mine.as_der(private=False)).decode()]
+    ours = {"kid": key.thumbprint()}
+    for header in (
+        {"jwk": public},
+        {**ours, "jwk": public},
+        {**ours, "x5c": chain},
+        {**ours, "x5u": "http://evil.test/chain"},
+        {**ours, "jku": "http://evil.test/keys"},
+        {"kid": mine.thumbprint(), "jwk": public},
+        {"kid": "../../dev/null"},
+        {"kid": "x' UNION SELECT 'key"},
+        ours,
+    ):
         with pytest.raises(TokenInvalid):
-            signer.verify(jwt.encode({"alg": "ES256", **header}, claims(), mine))
+            signer.verify(_unchecked(mine, header))
+    assert signer.verify(_unchecked(key, {**ours, "jwk": public})).subject == "dev"  # signed by ours: the rest is noise
 
 
+def _unchecked(key: ECKey, header: dict[str, Any]) -> str:
+    """Signed with any header, also one that a library would refuse to write."""
+    signer = key.raw_value
+    head = b64(json.dumps({"alg": "ES256", "typ": "JWT", **header}).encode())
+    body = b64(json.dumps(claims()).encode())
+    der = signer.sign(f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
+    r, s = utils.decode_dss_signature(der)
+    return f"{head}.{body}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+@pytest.mark.attack("A-jwt-algorithm")
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"kid": None},
+        {"kid": ""},
+        {"typ": "refresh+jwt"},
+        {"typ": None},
+        {"alg": "ES384"},
+        {"alg": "none"},
+        {"alg": ["ES256"]},
+        {"crit": ["exp"]},
+        {"crit": ["b64"], "b64": False},
+    ],
+)
+def test_odd_headers_under_our_own_signature_are_refused(
+    signer: TokenSigner, key: ECKey, header: dict[str, Any]
+) -> None:
+    with pytest.raises(TokenInvalid):
+        signer.verify(_unchecked(key, {"kid": key.thumbprint(), **header}))
+
+
+@pytest.mark.attack("A-jwt-signature")
+def test_a_signature_of_zeros_or_of_another_length_is_none(signer: TokenSigner) -> None:
+    """CVE-2022-21449: r = s = 0 verified for any message."""
+    head, body, signature = signer.issue("dev", [SCOPE]).text.split(".")
+    for forged in (b64(bytes(64)), b64(bytes(63)), b64(bytes(72)), "", signature[:-4], signature + "AAAA"):
+        with pytest.raises(TokenInvalid):
+            signer.verify(f"{head}.{body}.{forged}")
+    with pytest.raises(TokenInvalid):
+        signer.verify(f"{head}.{b64(json.dumps(claims(sub='admin')).encode())}.{signature}")
+
+
+@pytest.mark.attack("A-jwt-claims")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -110,11 +169,55 @@ def test_a_key_that_the_token_brings_along_is_not_read(signer: TokenSigner, key:
         {"sub": None},
         {"sub": 7},
         {"exp": "tomorrow"},
+        {"exp": True},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+        {"aud": None},
+        {"aud": ["box"]},
+        {"aud": "box/refresh"},
+        {"aud": "BOX"},
+        {"aud": ""},
+        {"iss": None},
+        {"cred": 7},
     ],
 )
 def test_claims_that_do_not_hold(signer: TokenSigner, key: ECKey, changes: dict[str, Any]) -> None:
     with pytest.raises(TokenInvalid):
         signer.verify(signed(key, claims(**changes)))
+
+
+@pytest.mark.attack("A-jwt-claims")
+@pytest.mark.parametrize(("late", "early", "holds"), [(59, 59, True), (62, 0, False), (0, 62, False), (-300, 0, True)])
+def test_the_leeway_is_sixty_seconds(signer: TokenSigner, key: ECKey, late: int, early: int, holds: bool) -> None:
+    now = int(time.time())
+    text = signed(key, claims(exp=now - late, nbf=now + early))
+    if holds:
+        assert signer.verify(text).subject == "dev"
+    else:
+        with pytest.raises(TokenInvalid, match="at this time"):
+            signer.verify(text)
+
+
+@pytest.mark.attack("A-token-kinds")
+def test_the_two_kinds_are_no_substitute_for_each_other(signer: TokenSigner) -> None:
+    access, refresh = signer.issue("dev", [SCOPE], binding="x").text, signer.issue_refresh("dev", binding="x").text
+    assert signer.verify(access).binding == signer.verify_refresh(refresh).binding == "x"
+    for verify, text in ((signer.verify, refresh), (signer.verify_refresh, access)):
+        with pytest.raises(TokenInvalid):
+            verify(text)
+
+
+def test_a_binding_is_of_name_and_credential_and_needs_the_key(signer: TokenSigner, tmp_path: Path) -> None:
+    other = TokenSigner(load_or_create_key(tmp_path / "other.pem"), "box")
+    found = [
+        signer.binding("dev", "a"),
+        signer.binding("dev", "b"),
+        signer.binding("ci", "a"),
+        other.binding("dev", "a"),
+    ]
+    assert len(set(found)) == 4
+    assert signer.binding("dev", "a") == found[0]
+    assert TokenSigner(load_or_create_key(tmp_path / "keys" / "token.pem"), "box").binding("dev", "a") == found[0]
 
 
 def test_clocks_may_differ_by_the_leeway(signer: TokenSigner, key: ECKey) -> None:
