@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from oci_wire.errors import TooManyRequests
@@ -174,6 +175,7 @@ def test_memory_is_bounded_and_a_busy_bucket_is_not_forgotten() -> None:
     assert buckets.wait("busy", 0.0) > 100  # seconds: 200 were taken
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.floats(0, 3), max_size=60), st.integers(1, 5), st.floats(0.5, 5))
 def test_no_more_than_burst_and_rate_are_let_in(gaps: list[float], burst: int, rate: float) -> None:
     """In every stretch of time at most ``burst`` and ``rate`` times its length, and at least one after 1/rate."""
