@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, new_hasher
@@ -42,6 +42,7 @@ from registry_node.storage.store import Store
 _SESSION = re.compile(r"[0-9a-f]{32}")
 SWEEP_SECONDS = 60
 _START = insert(uploads)
+_MINE = select(func.count()).where(is_(uploads.c.identity, "identity"), uploads.c.expires > bindparam("now"))
 _END = delete(uploads).where(is_(uploads.c.id, "session"))
 
 
@@ -103,8 +104,7 @@ class LocalUploads:
         return Upload(session)
 
     def _check_number(self, unit: Transaction, identity: str) -> None:
-        mine = select(func.count()).where(uploads.c.identity == identity, uploads.c.expires > unit.clock())
-        if unit.tx.execute(mine).scalar_one() >= self._most_sessions:
+        if unit.tx.execute(_MINE, {"identity": identity, "now": unit.clock()}).scalar_one() >= self._most_sessions:
             raise TooManyRequests(
                 f"{identity or 'anonymous'} has {self._most_sessions} open uploads here; finish or cancel some first",
                 retry_after=SWEEP_SECONDS,
