@@ -28,6 +28,7 @@ class Daemon:
 
     def __init__(self, folder: Path, command: Sequence[str], probe: Sequence[str]) -> None:
         self.folder, self.socket, self._log = folder, folder / "socket", folder / "log"
+        self._program = command[0]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=folder
@@ -45,7 +46,7 @@ class Daemon:
                 return
             time.sleep(0.1)
         said = self._log.read_text(errors="replace")[-1500:]
-        pytest.skip(f"{self._process.args} does not start on this machine: {said}")
+        pytest.skip(f"{self._program} does not start on this machine: {said}")
 
     def stop(self) -> None:
         """Ends it and its children; its mounts go with it."""

@@ -1,4 +1,5 @@
-"""The same clients at a node that speaks TLS itself, each told of the authority in its own way."""
+"""More clients at a node that speaks TLS itself, each told of the authority in its own way (test_tls_and_proxies.py has
+skopeo, podman and crane)."""
 
 from __future__ import annotations
 
@@ -36,35 +37,6 @@ def pushed(node: RunningNode, clients: Clients, layout: Layout, authority: Autho
     clients.run("skopeo", "copy", "--all", *trusting, source, f"docker://{target}")
     assert digest_at(node, "tls/api", "1.0") == layout.index
     return target
-
-
-def test_skopeo_stops_at_an_authority_that_it_does_not_know(
-    node: RunningNode, clients: Clients, layout: Layout
-) -> None:
-    target = f"docker://{node.host}/tls/unknown:1.0"
-    refused = clients.attempt("skopeo", "copy", "--dest-creds", CREDENTIALS, f"oci:{layout.folder}:1.0", target)
-    assert refused.returncode != 0
-    assert "certificate" in refused.stderr
-    assert tags_at(node, "tls/unknown") == []
-
-
-def test_podman_and_curl(node: RunningNode, clients: Clients, pushed: str, authority: Authority) -> None:
-    clients.login("podman", node, "login", "--cert-dir", str(authority.file.parent))
-    clients.containers("podman", "pull", "--cert-dir", str(authority.file.parent), pushed)
-    target = f"{node.host}/tls/podman:1.0"
-    clients.containers("podman", "push", "--cert-dir", str(authority.file.parent), pushed, target)
-    assert tags_at(node, "tls/podman") == ["1.0"]
-    url = f"{node.url}/v2/tls/podman/tags/list"
-    said = clients.run("curl", "-fsS", "--cacert", str(authority.file), "-u", CREDENTIALS, url)
-    assert '"1.0"' in said
-
-
-def test_crane(node: RunningNode, clients: Clients, pushed: str, authority: Authority, layout: Layout) -> None:
-    clients.environment["SSL_CERT_FILE"] = str(authority.file)
-    clients.run("crane", "auth", "login", node.host, "-u", "dev", "-p", SECRETS["dev"])
-    clients.run("crane", "validate", "--remote", pushed)
-    clients.run("crane", "copy", pushed, f"{node.host}/tls/crane:1.0")
-    assert digest_at(node, "tls/crane", "1.0") == layout.index
 
 
 def test_oras(node: RunningNode, clients: Clients, authority: Authority) -> None:

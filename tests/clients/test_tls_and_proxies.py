@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from tests.certificates import Authority
-from tests.clients.conftest import Clients
 from tests.clients.images import Layout
+from tests.clients.programs import Clients
 from tests.nodes import SECRETS, RunningNode, free_port, log_lines, running
 from tests.tools import require
 
