@@ -13,6 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from oci_wire import routes
@@ -39,7 +40,8 @@ HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 Method = Literal["GET", "HEAD"]
 
 
-class Target(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Target:
     """What is asked for. ``tag`` None: a digest, as ``reference`` is then; ``logged``: method and path for the log."""
 
     head: bool
@@ -49,15 +51,26 @@ class Target(NamedTuple):
     blob: bool
     logged: str
     tally: Tally
+    _open_to: Asker | None = None
+
+    def is_open_to(self, asker: Asker) -> bool:
+        """Whether their grants let them pull it. The last one is remembered: an asker's grants never change."""
+        if self._open_to is asker:
+            return True
+        if not asker.caller.may_pull_at_once(self.repository, self.tag):
+            return False
+        self._open_to = asker
+        return True
 
 
 class Asker(NamedTuple):
-    """Who asks, as header lines show it. ``who``: their name for the log; ``until``: seconds since the epoch."""
+    """Who asks, as header lines show it. ``until``: seconds since the epoch; ``logged``: their name for the log."""
 
     caller: Caller
+    name: str
     policy: Policy
     until: float
-    who: str
+    logged: str
     forwarded: tuple[Header, ...]
 
 
@@ -131,7 +144,9 @@ class KnownHeads:
         if found is None:
             return None
         caller, until = found
-        return Asker(caller.puller(), caller.policy, until, quoted(caller.who.name or "-"), tuple(forwarded))
+        who = caller.who.name
+        logged = f'"who": {quoted(who or "-")}, '
+        return Asker(caller.puller(), who, caller.policy, until, logged, tuple(forwarded))
 
     def _mark(self, lines: bytes) -> bytes:
         running = self._hash.copy()

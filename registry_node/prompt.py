@@ -50,7 +50,7 @@ class Prompt:
     """Answers what it can. Not safe for several threads: it belongs to one event loop."""
 
     def __init__(self, reads: Reads, access: Access, records: Records) -> None:
-        self._reads, self._access, self._records = reads, access, records
+        self._reads, self._limiter, self._records = reads, access.limiter, records
         self.known = KnownHeads(access, records)
         self._manifests: OrderedDict[tuple[str, str], Rendered] = OrderedDict()
         self._bytes = 0
@@ -65,21 +65,20 @@ class Prompt:
     def answer_to(self, target: Target, asker: Asker, remote: str) -> tuple[Rendered, str] | None:
         """The same once it is clear who asks for what."""
         began = time.monotonic()
-        if not asker.caller.may_pull_at_once(target.repository, target.tag):
+        if not target.is_open_to(asker):
             return None
         try:
-            found = (self._blob if target.blob else self._manifest)(target.repository, target.reference)
+            if target.blob:
+                found = self._blob(target.repository, target.reference)
+            else:
+                named = self._reads.named(target.repository, target.reference)
+                found = None if named is None else self._manifests.get(named) or self._render(named)
         except RegistryError:
             return None
-        if found is None or not self._access.limiter.admits(remote, asker.caller.who.name):
+        if found is None or not self._limiter.admits(remote, asker.name):
             return None
         sent = 0 if target.head else len(found.body)
-        said = f'"who": {asker.who}, {target.logged}'
-        return found, self._records.add_prompt(target.tally, said, remote, sent, began)
-
-    def _manifest(self, repository: str, reference: str) -> Rendered | None:
-        named = self._reads.named(repository, reference)
-        return None if named is None else self._manifests.get(named) or self._render(named)
+        return found, self._records.add_prompt(target.tally, asker.logged + target.logged, remote, sent, began)
 
     def _render(self, named: tuple[str, str]) -> Rendered | None:
         media_type, digest = named

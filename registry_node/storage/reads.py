@@ -17,15 +17,20 @@ from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestUnknown, NameUnk
 from registry_node.storage.errors import Health, of_database
 from registry_node.storage.files import BlobFiles
 
-_BY_TAG = """
-SELECT m.media_type, t.digest, m.size FROM repositories r
+_TAG = """
+FROM repositories r
 JOIN tags t ON t.repository_id = r.id
 JOIN repo_manifests m ON m.repository_id = r.id AND m.digest = t.digest
 WHERE r.name = ? AND t.name = ?"""
-_BY_DIGEST = """
-SELECT m.media_type, m.digest, m.size FROM repositories r
+_DIGEST = """
+FROM repositories r
 JOIN repo_manifests m ON m.repository_id = r.id
 WHERE r.name = ? AND m.digest = ?"""
+_BY_TAG, _NAMED_TAG = f"SELECT m.media_type, m.digest, m.size {_TAG}", f"SELECT m.media_type, m.digest {_TAG}"
+_BY_DIGEST, _NAMED_DIGEST = (
+    f"SELECT m.media_type, m.digest, m.size {_DIGEST}",
+    f"SELECT m.media_type, m.digest {_DIGEST}",
+)
 _BODY = "SELECT body FROM manifests WHERE digest = ?"
 _BLOB = """
 SELECT b.size FROM repositories r
@@ -67,8 +72,10 @@ class Reads:
     def named(self, repository: str, reference: str) -> tuple[str, str] | None:
         """Media type and digest of the manifest that a tag or a digest names now. As text: values would cost more
         than the question."""
-        row = self._row(_BY_DIGEST if ":" in reference else _BY_TAG, (repository, reference))
-        return None if row is None else row[:2]
+        row: tuple[str, str] | None = self._row(
+            _NAMED_DIGEST if ":" in reference else _NAMED_TAG, (repository, reference)
+        )
+        return row
 
     def manifest_bytes(self, digest: str) -> bytes | None:
         row = self._row(_BODY, (digest,))
