@@ -1,8 +1,8 @@
 """Request heads that were read before. Clients send the same header lines with request after request, and many ask
 for the same things: what the first reading found holds for the same bytes again.
 
-A request line and the header lines after it are remembered apart, and only out of heads that the strict reader
-(heads.py) took. Header lines hold credentials: they are known by a keyed hash alone, for as long as what they prove
+A request line and the header lines after it are remembered apart; header lines only out of heads that the strict
+reader (heads.py) took. They hold credentials: they are known by a keyed hash alone, for as long as what they prove
 holds: until it expires, or the node's users and grants are replaced.
 """
 
@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from oci_wire import routes
 from oci_wire.digest import looks_like_digest
@@ -29,7 +29,8 @@ from registry_node.records import Records, logged_as
 
 Header = tuple[bytes, bytes]
 _TARGETS, _ASKERS = 16384, 2048
-_LONGEST_TARGET, _LONGEST_HEADERS = 1024, 16384  # bytes; others are read each time
+_LONGEST_HEADERS = 16384  # bytes; others are read each time
+_LINE = re.compile(rb"(GET|HEAD) (/v2/[A-Za-z0-9._:/%+-]{1,1000}) HTTP/1\.1")
 _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 # Headers that change nothing about this answer; any other one takes the long way.
 _PLAIN = _FORWARDED | frozenset((
@@ -37,7 +38,6 @@ _PLAIN = _FORWARDED | frozenset((
     *(b"x-forwarded-port", b"x-forwarded-server", b"x-real-ip", b"x-meta-source-client", b"traceparent", b"cookie"),
 ))  # fmt: skip
 HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
-Method = Literal["GET", "HEAD"]
 
 
 @dataclass(slots=True, eq=False)
@@ -78,37 +78,45 @@ class KnownHeads:
     """One memory for all connections of a node."""
 
     def __init__(self, access: Access, records: Records) -> None:
-        self._access, self._records = access, records
+        self._access = access
         self._targets: Recent[bytes, Target] = Recent(_TARGETS)
         self._askers: Recent[bytes, Asker] = Recent(_ASKERS)
         self._hash = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=32)
+        self._tallies = {
+            (method, endpoint): records.tally(Kind(method, endpoint.value, 200))
+            for method in ("GET", "HEAD")
+            for endpoint in (Endpoint.MANIFEST, Endpoint.BLOB)
+        }
 
     def find(self, content: bytes) -> tuple[Target, Asker] | None:
-        """``content``: a whole request head. None: it must be read."""
+        """``content``: what may be a whole request head. None: it must be read."""
         end = content.find(b"\r")
-        target = self._targets.get(content[:end])
-        if target is None:
-            return None
         asker = self._askers.get(self._mark(content[end:]))
         if asker is None or asker.policy is not self._access.policy or asker.until <= time.time():
             return None
-        return target, asker
+        target = self._targets.get(content[:end]) or self._read_line(content[:end])
+        return None if target is None else (target, asker)
 
     def learn(self, content: bytes, head: Head) -> tuple[Target, Asker] | None:
         """``head``: what the strict reader found in ``content``. None: this is nothing for the short way."""
         end = content.find(b"\r")
-        line = content[:end]
-        if head.method not in ("GET", "HEAD") or line != b"%b %b HTTP/1.1" % (head.method.encode(), head.target):
+        target = self._read_line(content[:end])
+        if target is None or not (head.keep_alive and head.body.complete):
             return None
-        if not (head.keep_alive and head.body.complete) or b"?" in head.target:
+        asker = self.asker(head.headers)
+        if asker is None:
             return None
-        target, asker = self.target(head.method, head.target), self.asker(head.headers)
-        if target is None or asker is None:
-            return None
-        if end <= _LONGEST_TARGET and len(content) - end <= _LONGEST_HEADERS:
-            self._targets.put(line, target)
+        if len(content) - end <= _LONGEST_HEADERS:
             self._askers.put(self._mark(content[end:]), asker)
         return target, asker
+
+    def _read_line(self, line: bytes) -> Target | None:
+        """Of characters that are the same to every reader; others take the long way."""
+        found = _LINE.fullmatch(line)
+        target = self.target(found[1].decode(), found[2]) if found else None
+        if target is not None:
+            self._targets.put(line, target)
+        return target
 
     def target(self, method: str, path: bytes) -> Target | None:
         """What a GET or HEAD of this path, as it was sent, asks for; None: no manifest and no blob."""
@@ -117,11 +125,11 @@ class KnownHeads:
             route = routes.parse(text)
         except RegistryError:
             return None
-        if route is None or route.endpoint not in (Endpoint.MANIFEST, Endpoint.BLOB):
+        tally = self._tallies.get((method, route.endpoint)) if route is not None else None
+        if route is None or tally is None:
             return None
         blob = route.endpoint is Endpoint.BLOB
         tag = None if blob or looks_like_digest(route.target) else route.target
-        tally = self._records.tally(Kind(method, route.endpoint.value, 200))
         return Target(method == "HEAD", route.repository, route.target, tag, blob, logged_as(method, text), tally)
 
     def asker(self, headers: Iterable[Header]) -> Asker | None:
