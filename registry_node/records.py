@@ -6,6 +6,7 @@ A line holds who asked and for which path: never a header, a query or a secret.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
 import time
@@ -21,13 +22,24 @@ PROBES = ("/healthz", "/readyz", "/metrics")  # for machines that ask every few 
 _KNOWN_METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PATH = 1000  # characters of it that are logged
-_process = secrets.token_hex(8)
-_next = itertools.count(1).__next__
 
 
-def new_request_id() -> str:
+class _Ids:
     """Unique: 64 random bits for this process, then a number."""
-    return f"{_process}{_next():016x}"
+
+    def __init__(self) -> None:
+        self._next = itertools.count(1).__next__
+        self.draw()
+        os.register_at_fork(after_in_child=self.draw)
+
+    def draw(self) -> None:
+        self._process = secrets.token_hex(8)
+
+    def __call__(self) -> str:
+        return f"{self._process}{self._next():016x}"
+
+
+new_request_id = _Ids()
 
 
 @dataclass(slots=True)

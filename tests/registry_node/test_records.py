@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -136,6 +137,21 @@ async def test_any_path_is_one_line_of_json(node: tuple[App, Lines], path: bytes
 
 def test_ids_are_unique() -> None:
     assert len({new_request_id() for _ in range(100_000)}) == 100_000
+
+
+def test_a_forked_process_has_ids_of_its_own() -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, new_request_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    ours = new_request_id()
+    theirs = os.read(reading, 100).decode()
+    os.close(reading)
+    os.close(writing)
+    assert len(theirs) == len(ours) == 32
+    assert theirs[:16] != ours[:16]
 
 
 @given(st.lists(st.floats(0, 1000), min_size=1))
