@@ -18,6 +18,10 @@ from registry_node.storage.schema import journal, manifests, repo_blobs, repo_ma
 T = TypeVar("T")
 PAGE = 1000  # when the caller does not say
 MOST = 10_000
+# Two questions, each answered by one end of the key; asked as one, they would read every row.
+_ENDS = select(
+    select(func.min(journal.c.position)).scalar_subquery(), select(func.max(journal.c.position)).scalar_subquery()
+)
 
 
 def repository_names(tx: Connection, after: str, limit: int | None) -> Page[str]:
@@ -27,14 +31,14 @@ def repository_names(tx: Connection, after: str, limit: int | None) -> Page[str]
         exists().where(repo_blobs.c.repository_id == repositories.c.id),
     )
     statement = select(repositories.c.name).where(repositories.c.name > after, used).order_by(repositories.c.name)
-    return _page(tx, statement, limit, lambda row: str(row.name), lambda row: str(row.name))
+    return _names(tx, statement, limit)
 
 
 def tag_names(tx: Connection, repository: str, after: str, limit: int | None) -> Page[str]:
     """Raises NameUnknown."""
     key = _repository(tx, repository).id
     statement = select(tags.c.name).where(tags.c.repository_id == key, tags.c.name > after).order_by(tags.c.name)
-    return _page(tx, statement, limit, lambda row: str(row.name), lambda row: str(row.name))
+    return _names(tx, statement, limit)
 
 
 def tag_states(tx: Connection, repository: str, after: str, limit: int, known_rev: int | None) -> TagStates | None:
@@ -79,7 +83,7 @@ def referrers(tx: Connection, repository: str, subject: Digest, artifact_type: s
 
 def events(tx: Connection, after: int, limit: int = MOST) -> Sequence[Event]:
     """Raises Gone when some of them are no longer kept, or never were."""
-    first, last = tx.execute(select(func.min(journal.c.position), func.max(journal.c.position))).one()
+    first, last = tx.execute(_ENDS).one()
     if after > (last or 0) or (first or 1) > after + 1:
         raise Gone(
             f"events after {after} are not kept; compare tags instead, then go on from {last or 0}",
@@ -94,6 +98,19 @@ def _repository(tx: Connection, name: str) -> Any:
     if row is None:
         raise NameUnknown(f"there is no repository {name}")
     return row
+
+
+def _names(tx: Connection, statement: Any, limit: int | None) -> Page[str]:
+    """As ``_page``, of a statement that gives names alone. Straight from the driver: SQLAlchemy's rows would take
+    three times as long for a large page."""
+    wanted = PAGE if limit is None else max(0, min(limit, MOST))
+    if wanted == 0:
+        return Page(())
+    result = tx.execute(statement.limit(wanted + 1))
+    assert result.cursor is not None
+    names = tuple(name for (name,) in result.cursor.fetchall())
+    result.close()
+    return Page(names[:wanted], names[wanted - 1]) if len(names) > wanted else Page(names)
 
 
 def _page(
