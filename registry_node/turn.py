@@ -144,8 +144,8 @@ class Turn:
         self._front.pace()
 
     async def receive(self) -> Message:
-        """The ASGI receive: body, then ``http.disconnect`` once the client is gone or the answer complete. Raises what
-        is wrong with the framing of the body."""
+        """The ASGI receive: body, then ``http.disconnect`` once the client is gone or the answer complete. What came
+        before the client left comes first. Raises what is wrong with the framing of the body."""
         if self._waits_for_continue and not self.disconnected:
             self._continue()
         if not (self.disconnected or self.complete or self.broken):
@@ -154,7 +154,7 @@ class Turn:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        if self.disconnected or self.complete or self.broken:
+        if self.complete or self.broken or (self.disconnected and not self._arrived):
             return {"type": "http.disconnect"}
         body, self._arrived = bytes(self._arrived), bytearray()
         self._front.pace()
@@ -164,6 +164,9 @@ class Turn:
         """The ASGI extension BULK: gives what is left of the body to ``sink``, on a thread. Raises ClientGone once the
         sink has got what came, BodyTooSlow, RequestInvalid, Unavailable, and what the sink raises."""
         if self.disconnected or self.broken:
+            parsed, self._arrived = bytes(self._arrived), bytearray()
+            if parsed and not self.broken:
+                sink(memoryview(parsed))  # little: reading pauses at HELD
             raise ClientGone
         if self._waits_for_continue:
             self._continue()

@@ -239,6 +239,26 @@ async def test_bodies_in_and_out() -> None:
         assert (await http.post("/", content=pieces())).content == content
 
 
+async def test_what_came_before_a_client_left_is_received() -> None:
+    """An app that was busy (a password to check) when the client left must not lose the bytes of an upload."""
+    left, ended = asyncio.Event(), asyncio.Event()
+    got: list[bytes] = []
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        await left.wait()
+        while (message := await receive())["type"] == "http.request":
+            got.append(message["body"])
+        ended.set()
+
+    async with served(late, front_of(nothing_at_once, Limits(), not_recorded)) as port:
+        assert (
+            await said(port, b"PATCH / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nabc", b"def", end=True) == b""
+        )
+        left.set()
+        await asyncio.wait_for(ended.wait(), 10)
+    assert b"".join(got) == b"abcdef"
+
+
 async def test_a_half_answer_cuts_the_connection() -> None:
     async with served(echo, front_of(nothing_at_once, Limits(), not_recorded)) as port:
         with pytest.raises(httpx.RemoteProtocolError):

@@ -65,6 +65,7 @@ def taken(body: Body, pieces: list[bytes], *, parsed: bytes = b"", rest: bytes =
     got = bytearray()
     lent = Pieces(pieces)
     intake = Intake(lent, body, parsed, rest, got.extend)
+    intake.run()  # also when nothing more comes: what came before is handed over
     while lent._pieces and not intake.complete:
         intake.run()
     return intake, bytes(got)
