@@ -127,6 +127,7 @@ class MemoryRegistry(MemoryExtension):
     ) -> Descriptor:
         here = self._state.written(call, repository)
         self._state.check_blobs(here, manifest)
+        self._state.check_type(here, manifest)
         for tag in tags:
             self._state.check_tag_change(here, check_tag(tag), manifest.digest)
         if manifest.digest not in here.manifests:

@@ -15,6 +15,7 @@ from oci_wire.errors import (
     Gone,
     InsufficientStorage,
     ManifestBlobUnknown,
+    ManifestInvalid,
     ManifestUnknown,
     NameUnknown,
     TagImmutable,
@@ -126,10 +127,22 @@ class State:
         repository.blobs.add(digest)
 
     def check_blobs(self, repository: Repository, manifest: Manifest) -> None:
-        """An index may be sparse, an image may not (image-spec 1.1). Raises ManifestBlobUnknown."""
+        """An index may be sparse, an image may not (image-spec 1.1), and no client could pull one whose blobs have other
+        sizes than it says. Raises ManifestBlobUnknown, ManifestInvalid."""
         missing = [str(each.digest) for each in manifest.blobs if each.digest not in repository.blobs]
         if missing:
             raise ManifestBlobUnknown(f"push these blobs first: {', '.join(missing[:5])}", detail=missing)
+
+        for each in manifest.blobs:
+            if len(self.contents[each.digest]) != each.size:
+                size = len(self.contents[each.digest])
+                raise ManifestInvalid(f"{each.digest} has {size} bytes, this manifest says {each.size}")
+
+    def check_type(self, repository: Repository, manifest: Manifest) -> None:
+        """A digest never changes what it means. Raises ManifestInvalid."""
+        known = repository.manifests.get(manifest.digest)
+        if known is not None and known.media_type != manifest.media_type:
+            raise ManifestInvalid(f"{manifest.digest} is {known.media_type} here already; delete that first")
 
     def check_tag_change(self, repository: Repository, tag: str, to: Digest | None) -> None:
         """Raises TagImmutable. Setting a tag to what it is already changes nothing."""

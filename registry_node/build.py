@@ -60,7 +60,7 @@ def _free(folder: Path) -> float:
 @contextmanager
 def prepared(settings: NodeSettings) -> Iterator[None]:
     """The data folder is up to date and ours, and all that its processes share is there. Raises as ``opened``."""
-    with closing(Store.prepare(settings.data)):
+    with closing(Store.prepare(settings.data, settings.index.dsn())):
         load_or_create_key(settings.data / KEY_FILE)
         yield
 
@@ -71,7 +71,13 @@ def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
 
     Raises CannotOpen (storage/errors.py), OSError, ValueError."""
     registry = LocalRegistry.open(
-        settings.data, settings.rules, limits=settings.limits, node=settings.node, scope=settings.scope, shared=shared
+        settings.data,
+        settings.rules,
+        limits=settings.limits,
+        node=settings.node,
+        scope=settings.scope,
+        shared=shared,
+        dsn=settings.index.dsn(),
     )
     with closing(registry):
         app = app_of(settings, registry, reads=registry.reads)

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import uvicorn
 import uvloop
@@ -30,6 +30,7 @@ from registry_node.metrics import write_line
 from registry_node.processes import Lifeline, Processes, WorkersFailed
 from registry_node.reload import SettingsFile
 from registry_node.settings import NodeSettings
+from registry_node.shared_counts import Published, SharedCounts
 from registry_node.storage.errors import CannotOpen
 from registry_node.storage.files import BlobFiles
 from registry_node.tls_certificate import Certificates, CertificateUnusable
@@ -52,6 +53,13 @@ class Watched(Protocol):
 
     def reload(self) -> None:
         """At SIGHUP: takes it, changed or not."""
+
+
+class Place(NamedTuple):
+    """What one of several processes has of the node."""
+
+    lifeline: Lifeline
+    counts: SharedCounts
 
 
 class NodeServer(uvicorn.Server):
@@ -105,11 +113,11 @@ def _run_one(settings: NodeSettings, source: Path | None) -> None:
 def _run_several(settings: NodeSettings, source: Path | None) -> None:
     """The same in several processes (processes.py). One that is started anew begins with the pair of the first ones,
     so that a broken file on the disk keeps none from starting, and then looks for a newer pair."""
-    certificates = _certificates(settings)
+    certificates, counts = _certificates(settings), SharedCounts(settings.processes)
 
     def work(lifeline: Lifeline) -> None:
         with _explained():
-            _complete(_serve(settings, source, listener, certificates, lifeline))
+            _complete(_serve(settings, source, listener, certificates, Place(lifeline, counts)))
 
     with _started(settings, build.prepared(settings)), _listening(settings) as listener:
         files = BlobFiles(settings.data)
@@ -171,11 +179,12 @@ async def _serve(
     source: Path | None,
     listener: socket.socket,
     certificates: Certificates | None,
-    lifeline: Lifeline | None = None,
+    place: Place | None = None,
 ) -> None:
-    if lifeline is not None:
-        lifeline.end_with_parent(listener.fileno())
-    with _started(settings, build.opened(settings, shared=lifeline is not None)) as app:
+    """``place``: of this process among several."""
+    if place is not None:
+        place.lifeline.end_with_parent(listener.fileno())
+    with _started(settings, build.opened(settings, shared=place is not None)) as app:
         config = uvicorn.Config(
             app,
             http=_front(settings, app, certificates),  # type: ignore[arg-type] # it is only ever called
@@ -190,14 +199,16 @@ async def _serve(
             timeout_graceful_shutdown=1,  # seconds for what the drain did not wait for
         )
         watched = list(_watched(settings, source, app, certificates))
+        if place is not None:
+            watched.append(Published(place.counts, place.lifeline.slot, app.metrics))
         server = NodeServer(config, app, settings.limits.drain_seconds, watched)
         server.look()  # a worker that replaces a dead one was forked with the settings of long ago
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up)
         listener.listen(_BACKLOG)
-        if lifeline is None:
+        if place is None:
             _say_ready(settings, listener)
         else:
-            lifeline.ready()
+            place.lifeline.ready()
         await server.serve(sockets=[listener])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -158,6 +159,49 @@ class Tls(Strict):
     key: Path = Field(description="PEM file: the private key, without a passphrase, for its owner alone (mode 0600).")
 
 
+class Postgresql(Strict):
+    """Where the DSN of an index in PostgreSQL is to be found: it holds a secret, so it never stands here."""
+
+    dsn_file: Path | None = Field(
+        default=None, description="A file with the DSN of the index in PostgreSQL (postgresql://user:secret@host/name)."
+    )
+    dsn_env: str | None = Field(default=None, min_length=1, description="The environment variable with that DSN.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.dsn_file is None) == (self.dsn_env is None):
+            raise ValueError("the DSN of the index stands either in dsn_file or in dsn_env")
+        return self
+
+
+class Index(Strict):
+    """Where the index lies: in the data folder (SQLite), unless something else is declared."""
+
+    postgresql: Postgresql | None = Field(
+        default=None, description="Keep the index in PostgreSQL; blobs and the journal stay in the data folder."
+    )
+
+    def dsn(self) -> str | None:
+        """None for SQLite. Raises ValueError without the secret."""
+        if self.postgresql is None:
+            return None
+        if self.postgresql.dsn_env is not None:
+            found = os.environ.get(self.postgresql.dsn_env, "").strip()
+            where = f"the environment variable {self.postgresql.dsn_env}"
+        else:
+            assert self.postgresql.dsn_file is not None
+            where = str(self.postgresql.dsn_file)
+            try:
+                found = self.postgresql.dsn_file.read_text().strip()
+            except OSError as error:
+                raise ValueError(f"index.postgresql.dsn_file: {where} cannot be read: {error.strerror}") from None
+        if not found:
+            raise ValueError(
+                f"index.postgresql: {where} holds no DSN; write one like postgresql://user:secret@host/name"
+            )
+        return found
+
+
 class NodeSettings(Strict):
     """One declared node."""
 
@@ -182,6 +226,7 @@ class NodeSettings(Strict):
         default="x-forwarded",
         description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host) or forwarded (RFC 7239).",
     )
+    index: Index = Field(default=Index(), description="Where its index lies.")
     processes: int = Field(
         default=1,
         ge=1,

@@ -50,12 +50,14 @@ class LocalRegistry(LocalUploads, LocalExtension):
         scope: str = "local",
         clock: Callable[[], float] = time.time,
         shared: bool = False,
+        dsn: str | None = None,
     ) -> LocalRegistry:
         """Makes the folder when it is missing, brings its index up to date, and owns it until ``close``. ``shared``:
-        our parent process has done so (``Store.prepare``) for several processes, and owns it.
+        our parent process has done so (``Store.prepare``) for several processes, and owns it. ``dsn``: of an index in
+        PostgreSQL.
 
         Raises CannotOpen (storage/errors.py)."""
-        store = (Store.share if shared else Store.open)(data, _guards(rules), clock)
+        store = (Store.share if shared else Store.open)(data, _guards(rules), clock, dsn)
         return cls(store, rules, limits, node, scope)
 
     def close(self) -> None:

@@ -8,16 +8,17 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
-from oci_wire.errors import BlobUnknown, ManifestBlobUnknown
+from oci_wire.errors import BlobUnknown, ManifestBlobUnknown, ManifestInvalid
 from registry_node.storage.changes import Transaction
 from registry_node.storage.rules import BlobAdded, BlobRemoved
+from registry_node.storage.rules.quota import first_link, last_link
 from registry_node.storage.schema import blobs, repo_blobs, repo_manifests, repositories
 from registry_node.storage.statements import is_, put
 
 _PUT_BLOB = put(blobs, "digest", change=("size", "state", "touched_at"))
 _PUT_LINK = put(repo_blobs, "repository_id", "digest", change=("linked_at",))
 _LINKED = (
-    select(blobs.c.digest)
+    select(blobs.c.digest, blobs.c.size)
     .join(repo_blobs, repo_blobs.c.digest == blobs.c.digest)
     .join(repositories, repositories.c.id == repo_blobs.c.repository_id)
     .where(is_(repositories.c.name, "name"), blobs.c.state == "present")
@@ -39,6 +40,7 @@ def add_blob(unit: Transaction, name: str, digest: Digest, size: int) -> None:
 
 
 def link_blob(unit: Transaction, repository: int, digest: str) -> None:
+    first_link(unit.tx, digest)
     unit.tx.execute(_PUT_LINK, {"repository_id": repository, "digest": digest, "linked_at": unit.clock()})
 
 
@@ -64,15 +66,21 @@ def delete_blob(unit: Transaction, name: str, digest: Digest) -> None:
         raise BlobUnknown(f"{name} has no blob {digest}")
     unit.check(BlobRemoved(name, repository, str(digest)))
     unit.tx.execute(delete(repo_blobs).where(here))
+    last_link(unit.tx, str(digest))
 
 
 def require_blobs(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> None:
-    """Raises ManifestBlobUnknown, naming all that this repository has not."""
+    """Raises ManifestBlobUnknown, naming all that this repository has not, and ManifestInvalid for one that has
+    another size here: no client could pull such an image."""
+    wanted = tuple(wanted)
     digests = sorted({str(each.digest) for each in wanted})
     known = _linked(tx, name, digests)
     missing = [each for each in digests if each not in known]
     if missing:
         raise ManifestBlobUnknown(f"push these blobs to {name} first: {', '.join(missing[:5])}", detail=missing)
+    for each in wanted:
+        if known[str(each.digest)] != each.size:
+            raise ManifestInvalid(f"{each.digest} has {known[str(each.digest)]} bytes, this manifest says {each.size}")
 
 
 def require_children(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> None:
@@ -86,8 +94,10 @@ def require_children(tx: Connection, name: str, wanted: Iterable[Descriptor]) ->
         raise ManifestBlobUnknown(f"push these manifests to {name} first: {', '.join(missing[:5])}", detail=missing)
 
 
-def _linked(tx: Connection, name: str, digests: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+def _linked(tx: Connection, name: str, digests: Sequence[str]) -> dict[str, int]:
+    """Those of them that this repository has, with their sizes."""
+    found: dict[str, int] = {}
     for at in range(0, len(digests), 500):
-        found.update(tx.execute(_LINKED, {"name": name, "digests": digests[at : at + 500]}).scalars())
+        rows = tx.execute(_LINKED, {"name": name, "digests": digests[at : at + 500]})
+        found.update((digest, size) for digest, size in rows)
     return found

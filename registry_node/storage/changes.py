@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from oci_wire.digest import Digest
-from oci_wire.errors import ManifestUnknown, NameUnknown
+from oci_wire.errors import ManifestInvalid, ManifestUnknown, NameUnknown
 from oci_wire.manifest import Manifest
 from registry_node.storage.rules import (
     Change,
@@ -40,7 +40,12 @@ _BUMP = (
     .values(rev=repositories.c.rev + 1)
     .returning(repositories.c.rev)
 )
-_RECORD = insert(journal)
+# Positions follow commits, because writing transactions follow one another. A sequence would leave gaps, and would have
+# to be told of what a replay brought back.
+_RECORD = insert(journal).values(
+    position=select(func.coalesce(func.max(journal.c.position), 0) + 1).scalar_subquery(),
+    **{column.name: bindparam(column.name) for column in journal.c if column.name != "position"},
+)
 _NO_VALUES = dict.fromkeys(("tag", "old", "digest", "media_type", "txid", "pushed_at"))
 _THIS_TAG = is_(tags.c.repository_id, "repository") & is_(tags.c.name, "tag")
 _TAG = select(tags.c.digest).where(_THIS_TAG)
@@ -58,12 +63,14 @@ _PUT_CHILDREN = put(manifest_children, "manifest", "digest")
 
 @dataclass(slots=True)
 class Transaction:
-    """One writing transaction, with the rules that guard it. ``news`` counts its lines in the journal."""
+    """One writing transaction, with the rules that guard it. ``news`` counts its lines in the journal; ``touched``
+    names the repositories that it may have changed."""
 
     tx: Connection
     rules: tuple[Rule, ...] = ()
     clock: Callable[[], float] = time.time
     news: int = 0
+    touched: set[str] = field(default_factory=set)
     _revs: dict[int, int] = field(default_factory=dict)
 
     def check(self, change: Change) -> None:
@@ -75,6 +82,7 @@ class Transaction:
 
     def repository(self, name: str) -> int:
         """The repository's key. Raises NameUnknown."""
+        self.touched.add(name)
         row = self.row(_REPOSITORY, name=name)
         if row is None:
             raise NameUnknown(f"there is no repository {name}")
@@ -82,6 +90,7 @@ class Transaction:
 
     def ensure_repository(self, name: str) -> int:
         """The same, made when it is new."""
+        self.touched.add(name)
         row = self.row(_REPOSITORY, name=name)
         if row is None:
             self.tx.execute(insert(repositories).values(name=name, rev=0, created=self.clock()))
@@ -147,12 +156,19 @@ def has_manifest(unit: Transaction, repository: int, digest: str) -> bool:
 
 
 def add_manifest(unit: Transaction, name: str, manifest: Manifest, author: Author) -> None:
-    """Makes a manifest, whose bytes lie in the content store already, one of this repository's."""
+    """Makes a manifest, whose bytes lie in the content store already, one of this repository's.
+
+    Raises ManifestInvalid when they are known here as something else: a digest, and with it every tag that names it,
+    would change what it means."""
     repository = unit.ensure_repository(name)
-    store_manifest(unit, manifest)
     known = unit.row(_LINK, repository=repository, digest=str(manifest.digest))
+    if known is not None and known.media_type != manifest.media_type:
+        raise ManifestInvalid(
+            f"{name} has {manifest.digest} as {known.media_type} already; delete that, or push it as that again"
+        )
+    store_manifest(unit, manifest)
     link_manifest(unit, repository, manifest)
-    if known is None or known.media_type != manifest.media_type:
+    if known is None:
         rev = unit.rev(repository)
         digest = str(manifest.digest)
         unit.record(name, rev, "manifest", author.actor, digest=digest, media_type=manifest.media_type)

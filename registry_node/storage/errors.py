@@ -5,6 +5,8 @@ CannotOpen                  code, message: what, where, why, what to do
 ├── DataFolderUnusable      it cannot be made, read or written
 ├── DatabaseCorrupt         the index is not a healthy SQLite database
 ├── DatabaseTooNew          a newer version of towpath wrote it
+├── DatabaseUnreachable     PostgreSQL does not answer, or psycopg is missing
+├── DatabaseElsewhere       the index in PostgreSQL belongs to another folder
 └── JournalCorrupt          the journal of changes cannot be read
 """
 
@@ -20,11 +22,14 @@ from typing import ClassVar
 
 from sqlalchemy.exc import DBAPIError
 
-from oci_wire.errors import InsufficientStorage, Internal, Unavailable
+from oci_wire.errors import InsufficientStorage, Internal, RequestInvalid, Unavailable
 
 log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BROKEN = (errno.EIO, errno.EROFS)
+# SQLSTATE classes: connection, resources, a server that stops or starts, one that only reads; then locks and time-outs.
+_AWAY = ("08", "53", "57P", "58", "25006", "28")
+_IN_THE_WAY = ("40", "55", "57014")
 
 
 class CannotOpen(Exception):
@@ -47,6 +52,14 @@ class DatabaseCorrupt(CannotOpen):
 
 class DatabaseTooNew(CannotOpen):
     code = "database-too-new"
+
+
+class DatabaseUnreachable(CannotOpen):
+    code = "database-unreachable"
+
+
+class DatabaseElsewhere(CannotOpen):
+    code = "database-elsewhere"
 
 
 class JournalCorrupt(CannotOpen):
@@ -100,7 +113,9 @@ def _of_disk(health: Health, what: str, error: OSError) -> Exception:
 
 
 def of_database(health: Health, what: str, error: BaseException) -> Exception:
-    """The port's error for one of SQLite's."""
+    """The port's error for one of SQLite's or PostgreSQL's."""
+    if type(error).__module__.startswith("psycopg"):
+        return _of_postgresql(what, error)
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):
         return InsufficientStorage(f"no space is left for {what}; free some on the node's disk, then send it again")
@@ -111,6 +126,21 @@ def of_database(health: Health, what: str, error: BaseException) -> Exception:
         return Unavailable("the index is busy; try again", retry_after=1.0)
     log.error("%s: %s %s", what, name, error)
     return Internal("the index of this node is damaged" if name.startswith("SQLITE_CORRUPT") else "the index failed")
+
+
+def _of_postgresql(what: str, error: BaseException) -> Exception:
+    """By the SQLSTATE; an error without one is the connection's."""
+    state = getattr(error, "sqlstate", None) or ""
+    log.error("%s: %s %s", what, state, str(error).strip().partition("\n")[0])
+    if state.startswith("22") or type(error).__name__ == "DataError":
+        return RequestInvalid("a text of this request cannot be kept: it has a NUL, or half a character")
+    if state.startswith("53100"):
+        return InsufficientStorage(f"no space is left for {what} in PostgreSQL; free some, then send it again")
+    if not state or state.startswith(_AWAY):
+        return Unavailable("the index of this node is away; try again", retry_after=1.0)
+    if state.startswith(_IN_THE_WAY):
+        return Unavailable("the index is busy; try again", retry_after=1.0)
+    return Internal("the index failed")
 
 
 def unusable(folder: Path, error: OSError) -> DataFolderUnusable:

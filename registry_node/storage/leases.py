@@ -11,13 +11,14 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import delete, insert, select, union
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from oci_wire.errors import Conflict, Gone
 from oci_wire.extension import MAX_LEASE_SECONDS, Hold, HoldReceipt, Lease, LeaseRenewal, LeaseRequest
 from registry_node.storage.changes import Transaction
 from registry_node.storage.schema import hold_digests, holds, leases, repo_blobs, repo_manifests
+from registry_node.storage.statements import put
 
+_PUT = put(leases, "repository", change=None)
 _CLOCK_STEP = 60.0  # seconds by which a clock may be put right without ending leases
 
 
@@ -110,6 +111,4 @@ def _runs(unit: Transaction, row: Any) -> bool:
 
 
 def _store(unit: Transaction, name: str, lease: Lease) -> None:
-    values = lease.model_dump()
-    statement = upsert(leases).values(repository=name, **values)
-    unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository"], set_=values))
+    unit.tx.execute(_PUT, {"repository": name, **lease.model_dump()})

@@ -1,4 +1,5 @@
-"""The index of a data folder: SQLite in WAL mode behind SQLAlchemy Core. Synchronous: callers hop to a thread.
+"""The index of a data folder, behind SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL (postgresql.py). Synchronous:
+callers hop to a thread.
 
 Every writing transaction starts with BEGIN IMMEDIATE: a plain BEGIN takes the write lock too late and fails under
 contention instead of waiting.
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from registry_node.storage.errors import CannotOpen, DatabaseCorrupt, DatabaseTooNew
@@ -19,18 +20,21 @@ from registry_node.storage.schema import HEAD
 from registry_node.storage.schema import metadata as tables
 
 BUSY_SECONDS = 30
+# The write-ahead log grows while somebody reads an old state; afterwards it gets back to this.
+WAL_BYTES = 64 * 1024 * 1024
+CHECKPOINT_PAGES = 1000
 # A full look at the pages is cheap up to here and keeps the start of a large node quick beyond.
 CHECK_BYTES = 64 * 1024 * 1024
 
 
 class Metadata:
-    """One open index."""
+    """One open index. The engine makes the options ``writes`` and ``durable`` true when a transaction begins."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writer = engine.execution_options(begin="IMMEDIATE", synchronous="FULL")
-        self._quick = engine.execution_options(begin="IMMEDIATE", synchronous="NORMAL")
-        self._reader = engine.execution_options(begin="DEFERRED", synchronous="FULL")
+        self._writer = engine.execution_options(writes=True, durable=True)
+        self._quick = engine.execution_options(writes=True, durable=False)
+        self._reader = engine.execution_options(writes=False, durable=True)
 
     @classmethod
     def open(cls, path: Path) -> Metadata:
@@ -39,10 +43,7 @@ class Metadata:
             version = _inspect(path)
             engine = _engine(path)
             metadata = cls(engine)
-            if version is None:
-                metadata._create()
-            elif version != HEAD:
-                metadata._migrate(path, version)
+            metadata.bring_up_to_date(str(path), version)
         except (sqlite3.DatabaseError, DBAPIError) as error:
             raise _corrupt(path, str(getattr(error, "orig", None) or error)) from error
         return metadata
@@ -68,19 +69,26 @@ class Metadata:
         with self._reader.begin() as tx:
             yield tx
 
+    def bring_up_to_date(self, where: str, version: str | None) -> None:
+        """``version``: of the schema that is there, None for none. Raises DatabaseTooNew."""
+        if version is None:
+            self._create()
+        elif version != HEAD:
+            self._migrate(where, version)
+
     def _create(self) -> None:
         """A new index has the newest schema at once: no history to run, and no alembic to load."""
         with self.writing() as tx:
             tables.create_all(tx)
             tx.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-            tx.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+            tx.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": HEAD})
 
-    def _migrate(self, path: Path, version: str) -> None:
+    def _migrate(self, where: str, version: str) -> None:
         from registry_node.storage import migrations  # noqa: PLC0415 - a start without them must not load alembic
 
         if not migrations.knows(version):
             raise DatabaseTooNew(
-                f"{path}: a newer towpath wrote this index (schema {version}, this one knows up to {HEAD}); "
+                f"{where}: a newer towpath wrote this index (schema {version}, this one knows up to {HEAD}); "
                 "run that version, or restore the folder's backup from before the update"
             )
         with self.writing() as tx:
@@ -95,14 +103,15 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        pragmas = ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}")
+        for pragma in (*pragmas, f"journal_size_limit={WAL_BYTES}", f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        connection.exec_driver_sql(f"PRAGMA synchronous={options['synchronous']}")
-        connection.exec_driver_sql(f"BEGIN {options['begin']}")
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['durable'] else 'NORMAL'}")
+        connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if options['writes'] else 'DEFERRED'}")
 
     return engine
 

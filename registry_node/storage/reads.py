@@ -37,6 +37,8 @@ SELECT b.size FROM repositories r
 JOIN repo_blobs l ON l.repository_id = r.id
 JOIN blobs b ON b.digest = l.digest
 WHERE r.name = ? AND l.digest = ? AND b.state = 'present'"""
+# Whose first value is a repository, and whose answer changes with its tags, manifests and blobs alone.
+OF_REPOSITORY = frozenset((_BY_TAG, _NAMED_TAG, _BY_DIGEST, _NAMED_DIGEST, _BLOB))
 _SOURCES = """
 SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repository_id
 WHERE l.digest = ? AND r.name > ? ORDER BY r.name LIMIT ?"""
@@ -63,9 +65,15 @@ class Reads:
     def close(self) -> None:
         self._connection.close()
 
-    def _row(self, question: str, values: tuple[str, ...]) -> Any:
+    def _row(self, question: str, values: tuple[Any, ...]) -> Any:
         try:
             return self._connection.execute(question, values).fetchone()
+        except sqlite3.Error as error:
+            raise of_database(self._health, "the index", error) from error
+
+    def _rows(self, question: str, values: tuple[Any, ...]) -> list[Any]:
+        try:
+            return self._connection.execute(question, values).fetchall()
         except sqlite3.Error as error:
             raise of_database(self._health, "the index", error) from error
 
@@ -113,8 +121,7 @@ class Reads:
 
     def blob_sources(self, digest: Digest, *, after: str = "", limit: int = 100) -> tuple[str, ...]:
         """Repositories from which this blob can be mounted, in byte order: the caller checks which ones may be read."""
-        rows = self._connection.execute(_SOURCES, (str(digest), after, limit))
-        return tuple(name for (name,) in rows)
+        return tuple(name for (name,) in self._rows(_SOURCES, (str(digest), after, limit)))
 
     def rev(self, repository: str) -> int:
         """How many changes the repository has seen. Raises NameUnknown."""

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import delete, insert, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
@@ -21,8 +20,10 @@ from registry_node.storage.blobs import link_blob
 from registry_node.storage.changes import Transaction, link_manifest, store_manifest
 from registry_node.storage.files import BlobFiles
 from registry_node.storage.schema import blobs, journal, repo_manifests, repositories, tags
+from registry_node.storage.statements import put
 from registry_node.storage.transactions import restore_receipt
 
+_PUT_BLOB = put(blobs, "digest")
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +71,7 @@ def _blob(unit: Transaction, files: BlobFiles, repository: int, digest: Digest) 
     if size is None:
         return
     values = {"digest": str(digest), "size": size, "state": "present", "touched_at": unit.clock()}
-    unit.tx.execute(upsert(blobs).values(**values).on_conflict_do_nothing())
+    unit.tx.execute(_PUT_BLOB, values)
     link_blob(unit, repository, str(digest))
 
 

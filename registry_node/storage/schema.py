@@ -1,7 +1,8 @@
 """The tables of a node's index. ``migrations/`` makes them; a test holds the two equal.
 
 A repository's ``rev`` grows with every change of its tags or manifests and is never reused: a number per tag would
-start again after a deletion and let an old compare-and-swap pass. Names compare by bytes (SQLite's BINARY).
+start again after a deletion and let an old compare-and-swap pass. Names compare by bytes (SQLite's BINARY,
+PostgreSQL's "C").
 Times are seconds since the epoch.
 """
 
@@ -9,17 +10,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
-HEAD = "0001"  # the newest migration: a database that has it needs none
+HEAD = "0002"  # the newest migration: a database that has it needs none
 
 metadata = MetaData()
 # Rows lie in the order of their keys: one descent of a tree instead of two.
 _CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
 
 
+# Bytes of a blob and clocks in milliseconds do not fit into PostgreSQL's INTEGER.
+NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+NAME = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, NUMBER, nullable=False)
+
+
 def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False)
+    return Column(name, NAME, nullable=False)
 
 
 def _time(name: str) -> Column[float]:
@@ -27,7 +37,7 @@ def _time(name: str) -> Column[float]:
 
 
 def _key(name: str) -> Column[str]:
-    return Column(name, Text, primary_key=True)
+    return Column(name, NAME, primary_key=True)
 
 
 def _repository() -> Column[int]:
@@ -38,15 +48,15 @@ repositories = Table(
     "repositories",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("rev", Integer, nullable=False),
+    Column("name", NAME, nullable=False, unique=True),
+    _number("rev"),
     _time("created"),
 )
 blobs = Table(
     "blobs",
     metadata,
     _key("digest"),
-    Column("size", Integer, nullable=False),
+    _number("size"),
     _text("state"),  # present | deleting (collection)
     _time("touched_at"),
 )
@@ -57,9 +67,9 @@ manifests = Table(
     metadata,
     _key("digest"),
     Column("body", LargeBinary, nullable=False),
-    Column("size", Integer, nullable=False),
+    _number("size"),
     _text("artifact_type"),
-    Column("subject", Text),
+    Column("subject", NAME),
     _text("annotations"),  # JSON
     _time("touched_at"),
 )
@@ -70,14 +80,12 @@ repo_manifests = Table(
     _repository(),
     _key("digest"),
     _text("media_type"),
-    Column("size", Integer, nullable=False),
-    Column("subject", Text),
+    _number("size"),
+    Column("subject", NAME),
     _time("pushed_at"),
     **_CLUSTERED,
 )
-manifest_blobs = Table(
-    "manifest_blobs", metadata, _key("manifest"), _key("digest"), Column("size", Integer, nullable=False), **_CLUSTERED
-)
+manifest_blobs = Table("manifest_blobs", metadata, _key("manifest"), _key("digest"), _number("size"), **_CLUSTERED)
 manifest_children = Table("manifest_children", metadata, _key("manifest"), _key("digest"), **_CLUSTERED)
 tags = Table(
     "tags",
@@ -85,7 +93,7 @@ tags = Table(
     _repository(),
     _key("name"),
     _text("digest"),
-    Column("rev", Integer, nullable=False),
+    _number("rev"),
     _time("pushed_at"),  # at its origin, when replication brought it
     **_CLUSTERED,
 )
@@ -93,16 +101,16 @@ tags = Table(
 journal = Table(
     "journal",
     metadata,
-    Column("position", Integer, primary_key=True),
+    Column("position", NUMBER, primary_key=True, autoincrement=True),
     _text("repository"),
-    Column("rev", Integer, nullable=False),
+    _number("rev"),
     _text("kind"),  # tag | manifest | manifest-deleted
-    Column("tag", Text),
-    Column("old", Text),
-    Column("digest", Text),
-    Column("media_type", Text),
+    Column("tag", NAME),
+    Column("old", NAME),
+    Column("digest", NAME),
+    Column("media_type", NAME),
     _text("actor"),
-    Column("txid", Text),
+    Column("txid", NAME),
     _time("at"),
     Column("pushed_at", Float),
     sqlite_autoincrement=True,
@@ -124,7 +132,7 @@ leases = Table(
     _key("repository"),
     _text("id"),
     _text("holder"),
-    Column("token", Integer, nullable=False),
+    _number("token"),
     _time("expires"),  # 0 once released; the row stays, so that the token grows
 )
 holds = Table("holds", metadata, _key("repository"), _key("owner"), _time("until"), _text("reason"))
@@ -139,6 +147,10 @@ transactions = Table(
     Column("receipt", Text),  # JSON, when landed
     _time("at"),
 )
+# What would take long to find out: ``used_bytes`` (rules/quota.py).
+figures = Table("figures", metadata, _key("name"), _number("value"))
+# PostgreSQL: which folder this index speaks of (postgresql.py).
+data_folder = Table("data_folder", metadata, _key("id"))
 trash = Table("trash", metadata, _key("repository"), _key("tag"), _key("digest"), _time("until"))
 
 Index("ix_repo_blobs_digest", repo_blobs.c.digest)

@@ -19,12 +19,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import ModuleType
+from typing import ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, select
 
 from registry_node.storage.changes import Transaction
-from registry_node.storage.errors import Health, in_port_words, unusable
+from registry_node.storage.epochs import Epochs
+from registry_node.storage.errors import DatabaseUnreachable, Health, in_port_words, unusable
 from registry_node.storage.files import BlobFiles
 from registry_node.storage.journal import Journal, last_position
 from registry_node.storage.metadata import Metadata
@@ -46,44 +48,52 @@ BYTE_THREADS = 8
 class Store:
     """What ``LocalRegistry`` stands on. ``open`` and ``close`` block; the rest belongs to one event loop."""
 
-    def __init__(self, folder: Path, rules: tuple[Rule, ...], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time, dsn: str | None = None
+    ) -> None:
+        """``dsn``: of the index, when it lies in PostgreSQL."""
         self.folder = folder
         self.files = BlobFiles(folder)
         self.clock = clock
         self.health = Health()
         self._ownership: Ownership | None = None
+        self._epochs: Epochs | None = None
         self._rules = rules
+        self._dsn = dsn
         self._writer = ThreadPoolExecutor(1, "towpath-write")
         self._reader = ThreadPoolExecutor(2, "towpath-read")
         self._bytes = ThreadPoolExecutor(BYTE_THREADS, "towpath-bytes")
 
     @classmethod
-    def open(cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time) -> Store:
-        """Owns the folder and brings it up to date. Raises CannotOpen: DataFolderInUse, DataFolderUnusable,
-        DatabaseCorrupt, DatabaseTooNew, JournalCorrupt."""
-        store = cls(folder, rules, clock)
+    def open(
+        cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time, dsn: str | None = None
+    ) -> Store:
+        """Owns the folder and brings it up to date. Raises CannotOpen, any of them."""
+        store = cls(folder, rules, clock, dsn)
         store._ownership = Ownership.take(folder)
         return store._opened(store._prepare)
 
     @classmethod
-    def prepare(cls, folder: Path) -> Ownership:
+    def prepare(cls, folder: Path, dsn: str | None = None) -> Ownership:
         """Brings a folder up to date for processes that will ``share`` it. Raises as ``open`` does."""
-        store = cls.open(folder)
+        store = cls.open(folder, dsn=dsn)
         ownership, store._ownership = store._ownership, None
         store.close()
         assert ownership is not None
         return ownership
 
     @classmethod
-    def share(cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time) -> Store:
+    def share(
+        cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time, dsn: str | None = None
+    ) -> Store:
         """One of several processes over a folder that is prepared and owned by their parent. Raises CannotOpen."""
-        store = cls(folder, rules, clock)
+        store = cls(folder, rules, clock, dsn)
         return store._opened(store._join, shared=True)
 
     def _opened(self, first: Callable[[], None], *, shared: bool = False) -> Store:
         try:
             first()
-            self.reads = Reads(self.folder / INDEX, self.health, self.files)
+            self.reads = self._hot_reads()
             self.news = News(self.reads.last_position, shared=shared)
         except BaseException as error:
             self._end_threads()
@@ -96,17 +106,24 @@ class Store:
     def _prepare(self) -> None:
         self.files.prepare()
         self._turn = Turn(self.folder)
-        self.metadata = Metadata.open(self.folder / INDEX)
+        path = self.folder / INDEX
+        self.metadata = _postgresql().open_index(self._dsn, self.folder) if self._dsn else Metadata.open(path)
         self.journal = Journal.open(self.folder / JOURNAL)
         self._agree()
 
     def _join(self) -> None:
         """A process that takes a killed one's place also writes down what that one had committed."""
         self._turn = Turn(self.folder)
-        self.metadata = Metadata.join(self.folder / INDEX)
+        self.metadata = _postgresql().join_index(self._dsn) if self._dsn else Metadata.join(self.folder / INDEX)
         self.journal = Journal(self.folder / JOURNAL)
         with self._turn.mine(), self.metadata.reading() as tx:
             self.journal.catch_up(tx)
+
+    def _hot_reads(self) -> Reads:
+        if self._dsn:
+            self._epochs = Epochs(self.folder)
+            return cast(Reads, _postgresql().PostgresqlReads(self._dsn, self.health, self.files, self._epochs))
+        return Reads(self.folder / INDEX, self.health, self.files)
 
     _turn: Turn
     metadata: Metadata
@@ -120,6 +137,9 @@ class Store:
         self.reads.close()
         self.metadata.close()
         self._turn.close()
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
         self._release()
 
     def _release(self) -> None:
@@ -176,13 +196,23 @@ class Store:
 
     def _commit(self, work: Callable[[Transaction], T], durable: bool) -> tuple[T, int]:
         with in_port_words(self.health, "the index"), self._turn.mine():
-            with self.metadata.writing(durable=durable) as tx:
-                unit = Transaction(tx, self._rules, self.clock)
-                result = work(unit)
+            unit, result = self._in_transaction(work, durable)
             if unit.news:
                 with self.metadata.reading() as tx:
                     self.journal.catch_up(tx)
             return result, unit.news
+
+    def _in_transaction(self, work: Callable[[Transaction], T], durable: bool) -> tuple[Transaction, T]:
+        with self.metadata.writing(durable=durable) as tx:
+            if self._epochs is not None:
+                self._epochs.heal()
+            unit = Transaction(tx, self._rules, self.clock)
+            result = work(unit)
+            if self._epochs is not None:
+                self._epochs.doubt(unit.touched)
+        if self._epochs is not None:  # not after an error: nobody knows yet whether it was committed
+            self._epochs.settle(unit.touched)
+        return unit, result
 
     def _view(self, work: Callable[[Connection], T]) -> T:
         with in_port_words(self.health, "the index"), self.metadata.reading() as tx:
@@ -194,7 +224,7 @@ class Store:
             known = last_position(tx)
             if self.journal.position > known:
                 count = replay(Transaction(tx, (), self.clock), self.files, self.journal.after(known))
-                log.warning("%s was behind its journal: %d changes were played back", self.folder / INDEX, count)
+                log.warning("the index was behind %s: %d changes were played back", self.folder / JOURNAL, count)
         with self.metadata.reading() as tx:
             self.journal.catch_up(tx)
             sessions = set(tx.execute(select(uploads.c.id)).scalars())
@@ -203,3 +233,15 @@ class Store:
     def _end_threads(self) -> None:
         for pool in (self._bytes, self._reader, self._writer):
             pool.shutdown(wait=True)
+
+
+def _postgresql() -> ModuleType:
+    """Raises DatabaseUnreachable without psycopg, which only those install who need it."""
+    try:
+        from registry_node.storage import postgresql  # noqa: PLC0415
+    except ImportError as missing:
+        raise DatabaseUnreachable(
+            f"an index in PostgreSQL needs a package that is not installed here ({missing.name}): "
+            "pip install 'towpath[postgresql]'"
+        ) from missing
+    return postgresql

@@ -7,14 +7,16 @@ import json
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from oci_wire.errors import Conflict, Gone, ManifestUnknown, PreconditionFailed
 from oci_wire.extension import TagEffect, TagReceipt, TagTransaction
 from registry_node.storage.changes import Author, Transaction, has_manifest, set_tag, tag_digest
 from registry_node.storage.leases import check_token
 from registry_node.storage.schema import transactions, trash
+from registry_node.storage.statements import put
 
+_PUT = put(transactions, "repository", "txid", change=None)
+_PUT_TRASH = put(trash, "repository", "tag", "digest", change=None)
 RECOVERED = ""  # the fingerprint of a receipt that came back from the journal: only its effects are known
 
 
@@ -102,10 +104,7 @@ def _check_tags(unit: Transaction, repository: int, wanted: TagTransaction) -> N
 
 
 def _keep_in_trash(unit: Transaction, name: str, tag: str, digest: str, until: float) -> None:
-    statement = upsert(trash).values(repository=name, tag=tag, digest=digest, until=until)
-    unit.tx.execute(
-        statement.on_conflict_do_update(index_elements=["repository", "tag", "digest"], set_={"until": until})
-    )
+    unit.tx.execute(_PUT_TRASH, {"repository": name, "tag": tag, "digest": digest, "until": until})
 
 
 def _store(
@@ -117,5 +116,4 @@ def _store(
         "receipt": receipt.model_dump_json() if receipt else None,
         "at": unit.clock(),
     }
-    statement = upsert(transactions).values(repository=name, txid=txid, **values)
-    unit.tx.execute(statement.on_conflict_do_update(index_elements=["repository", "txid"], set_=values))
+    unit.tx.execute(_PUT, {"repository": name, "txid": txid, **values})

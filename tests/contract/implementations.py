@@ -18,6 +18,7 @@ from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import NodeSettings
+from tests import postgresql
 from tests.nodes import GRANTS, SECRETS, RunningNode, free_port, users
 from tests.tools import require
 
@@ -31,7 +32,8 @@ SHA512 = "sha512"
 EXTENSION = "/_towpath"
 UNTAGGED = "lists a repository without tags"
 SESSION_RANGE = "tells how far a session is after a refused chunk"
-EVERYTHING = frozenset({REFERRERS_API, TAG_DELETE, SPARSE, SHA512, EXTENSION, SESSION_RANGE, UNTAGGED})
+CHECKED = "compares a manifest with what it names"
+EVERYTHING = frozenset({CHECKED, REFERRERS_API, TAG_DELETE, SPARSE, SHA512, EXTENSION, SESSION_RANGE, UNTAGGED})
 
 Opened = AbstractAsyncContextManager[Any]
 
@@ -57,6 +59,19 @@ async def _memory(folder: Path, server: None) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def _local(folder: Path, server: None) -> AsyncIterator[Any]:
     with contextlib.closing(LocalRegistry.open(folder / "data")) as registry:
+        yield registry
+
+
+@contextlib.contextmanager
+def _postgresql(folder: Path) -> Iterator[tuple[Path, str]]:
+    with postgresql.server() as cluster:
+        yield folder / "data", cluster.database()
+
+
+@asynccontextmanager
+async def _local_on_postgresql(folder: Path, server: tuple[Path, str]) -> AsyncIterator[Any]:
+    data, dsn = server
+    with contextlib.closing(LocalRegistry.open(data, dsn=dsn)) as registry:
         yield registry
 
 
@@ -122,13 +137,14 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 ALL = (
     Implementation("memory", _memory),
     Implementation("local", _local),
+    Implementation("local-postgresql", _local_on_postgresql, serve=_postgresql, marks=("clients",)),
     Implementation("client-asgi-memory", _over_asgi),
     Implementation("client-node", _remote, serve=_node, marks=("slow",)),
     Implementation(
         "client-docker-registry",
         _remote,
         # It answers a referrers request with 404, deletes by digest only, wants every child of an index first.
-        EVERYTHING - {REFERRERS_API, TAG_DELETE, SPARSE, EXTENSION, SHA512, SESSION_RANGE, UNTAGGED},
+        EVERYTHING - {CHECKED, REFERRERS_API, TAG_DELETE, SPARSE, EXTENSION, SHA512, SESSION_RANGE, UNTAGGED},
         docker_registry,
         ("clients",),
     ),

@@ -15,6 +15,7 @@ from oci_wire.errors import (
     BlobUploadUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
+    ManifestInvalid,
     ManifestUnknown,
     NameUnknown,
     RangeInvalid,
@@ -22,10 +23,10 @@ from oci_wire.errors import (
     SizeInvalid,
     TagInvalid,
 )
-from oci_wire.manifest import DOCKER_LIST, DOCKER_MANIFEST, Manifest
+from oci_wire.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from oci_wire.registry import Registry, once
 from tests.contract.content import CALL, described, image, index, push, push_blob, stream
-from tests.contract.implementations import SESSION_RANGE, SHA512, SPARSE
+from tests.contract.implementations import CHECKED, SESSION_RANGE, SHA512, SPARSE
 
 BIG = bytes(range(251)) * 1000  # several pieces of a client, of no round size
 
@@ -250,3 +251,34 @@ async def test_every_refusal_is_one_of_the_protocols_errors(registry: Registry, 
             await registry.start_upload(CALL, name)
         with pytest.raises(RegistryError):
             await registry.put_manifest(CALL, name, image())
+
+
+@pytest.mark.needs(CHECKED)
+@pytest.mark.parametrize("change", [-1, 1])
+async def test_a_manifest_that_tells_another_size_is_refused(registry: Registry, repository: str, change: int) -> None:
+    """No client could pull such an image."""
+    manifest = await push(registry, repository, b"layer")
+    body = json.loads(manifest.content)
+    body["layers"][0]["size"] += change
+    wrong = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
+    with pytest.raises(ManifestInvalid):
+        await registry.put_manifest(CALL, repository, wrong, tags=["wrong"])
+    with pytest.raises(ManifestUnknown):
+        await registry.resolve(CALL, repository, "wrong")
+
+
+@pytest.mark.needs(CHECKED)
+async def test_a_digest_keeps_its_type(registry: Registry, repository: str) -> None:
+    """Bytes without a mediaType are what they were first pushed as: no later push changes what a tag means."""
+    first = await push(registry, repository, b"layer")
+    body = json.loads(first.content)
+    del body["mediaType"]
+    content = json.dumps(body).encode()
+    oci, docker = Manifest.parse(content, OCI_MANIFEST), Manifest.parse(content, DOCKER_MANIFEST)
+    await registry.put_manifest(CALL, repository, oci, tags=["v1"])
+    with pytest.raises(ManifestInvalid):
+        await registry.put_manifest(CALL, repository, docker, tags=["v2"])
+    assert (await registry.resolve(CALL, repository, "v1")).media_type == OCI_MANIFEST
+    await registry.delete_manifest(CALL, repository, oci.digest)
+    await registry.put_manifest(CALL, repository, docker, tags=["v1"])
+    assert (await registry.resolve(CALL, repository, "v1")).media_type == DOCKER_MANIFEST

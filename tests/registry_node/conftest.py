@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,6 +13,7 @@ from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.app import App
 from registry_node.settings import NodeSettings
+from tests.postgresql import Cluster, server
 
 PASSWORD = "correct horse"
 ROBOT_TOKEN = "tpr_robot-of-the-tests"
@@ -72,3 +73,10 @@ async def http(app: App) -> AsyncIterator[httpx.AsyncClient]:
     """As ``dev``, who may pull, push and delete everywhere."""
     async with asking(app) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server of the tests' own."""
+    with server() as started:
+        yield started

@@ -253,3 +253,22 @@ def test_a_parent_hands_hangups_on_and_waits_for_its_workers() -> None:
         " (lifeline.slot == 0) and os.kill(os.getppid(), signal.SIGTERM); time.sleep(30)"
     )
     assert said.splitlines() == ["all ready", "hangup;hangup;"]
+
+
+def test_each_process_tells_the_counts_of_all_and_ids_differ(node: RunningNode) -> None:
+    ids = set()
+    for number in range(3):
+        with only(node, number) as client:
+            ids |= {client.get("/v2/").headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 15
+
+    def counted() -> bool:
+        return (
+            'registry_http_requests_total{code="200",handler="base",method="GET"} 15.0' in client.get("/metrics").text
+        )
+
+    for number in range(3):
+        with node.client() as client:
+            until(counted)
+        with only(node, number) as client:
+            assert counted()

@@ -1,12 +1,20 @@
-"""Quota: how many bytes of blobs a scope may keep, each blob once."""
+"""Quota: how many bytes of blobs a scope may keep, each blob once. The figure is kept, not counted: a sum over all
+blobs would make each push slower than the one before."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select, text
 
 from oci_wire.errors import InsufficientStorage
 from registry_node.storage.rules import BlobAdded, Change, Rule
-from registry_node.storage.schema import blobs, repo_blobs
+from registry_node.storage.schema import figures, repo_blobs
+from registry_node.storage.statements import is_
+
+_USED = select(figures.c.value).where(figures.c.name == "used_bytes")
+_ADD = text("""
+INSERT INTO figures (name, value) SELECT 'used_bytes', :sign * size FROM blobs WHERE digest = :digest
+ON CONFLICT (name) DO UPDATE SET value = figures.value + excluded.value""")
+_LINK = select(repo_blobs.c.digest).where(is_(repo_blobs.c.digest, "digest")).limit(1)
 
 
 def quota(limit: int) -> Rule:
@@ -27,11 +35,20 @@ def quota(limit: int) -> Rule:
 
 def used_bytes(tx: Connection) -> int:
     """Bytes of all blobs that some repository has, each once."""
-    linked = select(repo_blobs.c.digest)
-    return int(
-        tx.execute(select(func.coalesce(func.sum(blobs.c.size), 0)).where(blobs.c.digest.in_(linked))).scalar_one()
-    )
+    return int(tx.execute(_USED).scalar() or 0)
+
+
+def first_link(tx: Connection, digest: str) -> None:
+    """To be called before a repository gets a blob: the first one that has it makes it count."""
+    if not _is_linked(tx, digest):
+        tx.execute(_ADD, {"digest": digest, "sign": 1})
+
+
+def last_link(tx: Connection, digest: str) -> None:
+    """To be called after a repository has lost a blob."""
+    if not _is_linked(tx, digest):
+        tx.execute(_ADD, {"digest": digest, "sign": -1})
 
 
 def _is_linked(tx: Connection, digest: str) -> bool:
-    return tx.execute(select(repo_blobs.c.digest).where(repo_blobs.c.digest == digest).limit(1)).first() is not None
+    return tx.execute(_LINK, {"digest": digest}).first() is not None

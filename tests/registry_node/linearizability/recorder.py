@@ -28,6 +28,7 @@ _READS: tuple[tuple[str, dict[str, str]], ...] = (
     ("HEAD", {}),
     ("GET", {"x-takes": "the long way"}),  # a header that the short way does not know
 )
+_LEAST = 25  # operations of one client, however slow the machine: fewer would not mean much
 _MOST_REQUESTS = 12  # over one connection
 _ABSENT, _MAYBE = 404, (500, 503)  # after these nobody knows whether it happened
 
@@ -106,7 +107,7 @@ class _Client:
 
     def run(self) -> None:
         try:
-            while time.monotonic() < self._until:
+            while time.monotonic() < self._until or len(self.seen) < _LEAST:
                 self._one(self._random.choice(self._urls), self._random.choice(_KINDS))
         except BaseException as error:
             self.failure = error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from oci_wire.descriptor import Descriptor
 from registry_node import server, settings
 from registry_node.storage.reads import Reads
 
@@ -14,16 +14,16 @@ STALE_SECONDS = 0.05
 
 
 def spoil() -> None:
-    fresh = Reads.resolve
-    known: dict[tuple[str, str], tuple[float, Descriptor]] = {}
+    fresh = Reads._row
+    known: dict[tuple[str, ...], tuple[float, Any]] = {}
 
-    def resolve(self: Reads, repository: str, reference: str) -> Descriptor:
-        key = repository, reference
+    def row(self: Reads, question: str, values: tuple[str, ...]) -> Any:
+        key = question, *values
         if key not in known or known[key][0] < time.monotonic():
-            known[key] = time.monotonic() + STALE_SECONDS, fresh(self, repository, reference)
+            known[key] = time.monotonic() + STALE_SECONDS, fresh(self, question, values)
         return known[key][1]
 
-    Reads.resolve = resolve  # type: ignore[method-assign]
+    Reads._row = row  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

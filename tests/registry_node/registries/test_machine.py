@@ -10,9 +10,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import text
 
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegistryError
@@ -23,6 +32,8 @@ from oci_wire.registry import once
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.through import Whole
 from registry_node.settings import Rules
+from registry_node.storage.rules.quota import used_bytes
+from tests.postgresql import Cluster
 from tests.registry_node.images import descriptor
 from tests.registry_node.pushes import CI, index_of, manifest_of, put_blob
 
@@ -52,11 +63,16 @@ class Twins(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp(dir=FAST))
         self.memory = MemoryRegistry(immutable_tags=["fixed-*"])
+        self.index = self.dsn()
         self.open()
         self.number = 0
 
+    def dsn(self) -> str | None:
+        """A new index each time; None: in the folder."""
+        return None
+
     def open(self) -> None:
-        self.local = LocalRegistry.open(self.folder, Rules(immutable_tags=("fixed-*",)))
+        self.local = LocalRegistry.open(self.folder, Rules(immutable_tags=("fixed-*",)), dsn=self.index)
 
     def same(self, ask: Callable[[Whole], Awaitable[Any]]) -> None:
         assert self.answer(self.local, ask) == self.answer(self.memory, ask)
@@ -163,6 +179,12 @@ class Twins(RuleBasedStateMachine):
             self.same(lambda registry, name=repository: self.seen(registry, name))
         self.same(lambda registry: registry.repositories(CI))
 
+    @invariant()
+    def the_figure_of_used_bytes_is_their_sum(self) -> None:
+        with self.local._store.metadata.reading() as tx:
+            linked = text("SELECT coalesce(sum(size), 0) FROM blobs WHERE digest IN (SELECT digest FROM repo_blobs)")
+            assert used_bytes(tx) == tx.execute(linked).scalar_one()
+
     async def named(self, registry: Whole, repository: str, reference: str) -> str | None:
         try:
             return str((await registry.resolve(CI, repository, reference)).digest)
@@ -188,6 +210,7 @@ class Twins(RuleBasedStateMachine):
         self.local.close()
         for path in self.folder.glob("index.db*"):
             path.unlink()
+        self.index = self.dsn()
         self.open()
         for repository in REPOSITORIES:
             self.same(lambda registry, name=repository: self.manifests_of(registry, name))
@@ -196,7 +219,21 @@ class Twins(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-Twins.TestCase.settings = settings(
-    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class TwinsOnPostgresql(Twins):
+    """With all that differs there: the dialect, the collation, what readers remember."""
+
+    cluster: Cluster
+
+    def dsn(self) -> str | None:
+        return self.cluster.database()
+
+
+SETTINGS = settings(max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+Twins.TestCase.settings = SETTINGS
 test_twins = Twins.TestCase
+
+
+@pytest.mark.clients
+def test_twins_on_postgresql(cluster: Cluster) -> None:
+    TwinsOnPostgresql.cluster = cluster
+    run_state_machine_as_test(TwinsOnPostgresql, settings=settings(SETTINGS, max_examples=5))  # type: ignore[no-untyped-call]

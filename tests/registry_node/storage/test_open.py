@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from registry_node.registries.local import LocalRegistry
+from registry_node.storage import metadata as metadata_module
 from registry_node.storage import migrations, schema
 from registry_node.storage.errors import (
     DatabaseCorrupt,
@@ -229,6 +230,24 @@ def test_what_a_killed_process_left_in_flight_is_swept(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
     assert list(tmp_path.glob("temp/*")) == []
     assert list(tmp_path.glob("uploads/*")) == []
+
+
+async def test_the_write_ahead_log_shrinks_when_a_long_reader_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata_module, "WAL_BYTES", 100_000)
+    monkeypatch.setattr(metadata_module, "CHECKPOINT_PAGES", 10)
+    with closing(LocalRegistry.open(tmp_path)) as registry:
+        log = tmp_path / "index.db-wal"
+        with registry._store.metadata.reading() as tx:
+            tx.exec_driver_sql("SELECT count(*) FROM tags").scalar_one()
+            await put_image(registry, "a", tags=["v"])
+            for number in range(40):
+                await put_image(registry, "a", annotations={"n": str(number) * 5000})
+            grown = log.stat().st_size
+        for number in range(3):
+            await put_image(registry, "a", tags=[f"w{number}"])
+        assert log.stat().st_size <= 100_000 < grown
 
 
 def test_a_new_index_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

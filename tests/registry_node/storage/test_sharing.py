@@ -30,27 +30,36 @@ from registry_node.settings import Rules
 from registry_node.storage import ownership
 from registry_node.storage.errors import DataFolderInUse
 from registry_node.storage.store import Store
+from tests.postgresql import Cluster
 from tests.registry_node.pushes import CI, manifest_of, put_blob, put_image
 
 Pair = tuple[LocalRegistry, LocalRegistry]
 CONTENT = b"0123456789" * 1000
 
 
-def pair(folder: Path, rules: Rules = Rules()) -> Iterator[Pair]:  # noqa: B008 - frozen
-    with closing(Store.prepare(folder)):
-        first, second = (LocalRegistry.open(folder, rules, shared=True) for _ in range(2))
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.clients)])
+def dsn(request: pytest.FixtureRequest) -> str | None:
+    if request.param == "sqlite":
+        return None
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster.database()
+
+
+def pair(folder: Path, dsn: str | None, rules: Rules = Rules()) -> Iterator[Pair]:  # noqa: B008 - frozen
+    with closing(Store.prepare(folder, dsn)):
+        first, second = (LocalRegistry.open(folder, rules, shared=True, dsn=dsn) for _ in range(2))
         with closing(first), closing(second):
             yield first, second
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Pair]:
-    yield from pair(tmp_path)
+def shared(tmp_path: Path, dsn: str | None) -> Iterator[Pair]:
+    yield from pair(tmp_path, dsn)
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Pair]:
-    yield from pair(tmp_path, Rules(quota_bytes=1000, immutable_tags=("fixed-*",)))
+def guarded(tmp_path: Path, dsn: str | None) -> Iterator[Pair]:
+    yield from pair(tmp_path, dsn, Rules(quota_bytes=1000, immutable_tags=("fixed-*",)))
 
 
 async def test_a_change_shows_at_once_in_the_other_process(shared: Pair) -> None:
@@ -77,7 +86,7 @@ async def test_the_journal_has_each_change_once_and_in_order(shared: Pair) -> No
     assert {line["tag"] for line in lines if line.get("tag")} == {"v", *(f"t{number}" for number in range(40))}
 
 
-async def test_what_a_killed_process_did_not_write_down_the_next_one_does(shared: Pair) -> None:
+async def test_what_a_killed_process_did_not_write_down_the_next_one_does(shared: Pair, dsn: str | None) -> None:
     image = await put_image(shared[0], "a", b"1", tags=["v1"])
     journal = shared[0].folder / "journal.ndjson"
     whole = journal.read_bytes()
@@ -87,7 +96,7 @@ async def test_what_a_killed_process_did_not_write_down_the_next_one_does(shared
     assert journal.read_bytes().startswith(whole)
     assert [json.loads(line)["position"] for line in journal.read_bytes().splitlines()] == [1, 2, 3]
     journal.write_bytes(whole)
-    with closing(LocalRegistry.open(shared[0].folder, shared=True)):  # as the one that takes its place
+    with closing(Store.share(shared[0].folder, dsn=dsn)):  # as the one that takes its place
         assert [json.loads(line)["position"] for line in journal.read_bytes().splitlines()] == [1, 2, 3]
 
 

@@ -3,12 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
+from registry_node.storage.schema import NAME, NUMBER
+
 revision = "0001"
 down_revision = None
 
 
 def _text(name: str) -> "sa.Column[str]":
-    return sa.Column(name, sa.Text, nullable=False)
+    return sa.Column(name, NAME, nullable=False)
 
 
 def _time(name: str) -> "sa.Column[float]":
@@ -16,11 +18,11 @@ def _time(name: str) -> "sa.Column[float]":
 
 
 def _number(name: str) -> "sa.Column[int]":
-    return sa.Column(name, sa.Integer, nullable=False)
+    return sa.Column(name, NUMBER, nullable=False)
 
 
 def _key(name: str) -> "sa.Column[str]":
-    return sa.Column(name, sa.Text, primary_key=True)
+    return sa.Column(name, NAME, primary_key=True)
 
 
 def _repository() -> "sa.Column[int]":
@@ -37,7 +39,7 @@ def _content() -> None:
     op.create_table(
         "repositories",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
+        sa.Column("name", NAME, nullable=False, unique=True),
         _number("rev"),
         _time("created"),
     )
@@ -50,7 +52,7 @@ def _content() -> None:
         sa.Column("body", sa.LargeBinary, nullable=False),
         _number("size"),
         _text("artifact_type"),
-        sa.Column("subject", sa.Text),
+        sa.Column("subject", NAME),
         _text("annotations"),
         _time("touched_at"),
     )
@@ -60,7 +62,7 @@ def _content() -> None:
         _key("digest"),
         _text("media_type"),
         _number("size"),
-        sa.Column("subject", sa.Text),
+        sa.Column("subject", NAME),
         _time("pushed_at"),
         sqlite_with_rowid=False,
     )
@@ -85,16 +87,16 @@ def _changes() -> None:
     op.create_index("ix_tags_digest", "tags", ["repository_id", "digest"])
     op.create_table(
         "journal",
-        sa.Column("position", sa.Integer, primary_key=True),
+        sa.Column("position", NUMBER, primary_key=True, autoincrement=True),
         _text("repository"),
         _number("rev"),
         _text("kind"),
-        sa.Column("tag", sa.Text),
-        sa.Column("old", sa.Text),
-        sa.Column("digest", sa.Text),
-        sa.Column("media_type", sa.Text),
+        sa.Column("tag", NAME),
+        sa.Column("old", NAME),
+        sa.Column("digest", NAME),
+        sa.Column("media_type", NAME),
         _text("actor"),
-        sa.Column("txid", sa.Text),
+        sa.Column("txid", NAME),
         _time("at"),
         sa.Column("pushed_at", sa.Float),
         sqlite_autoincrement=True,
