@@ -78,6 +78,7 @@ class Chunked:
         self._left = 0  # of this chunk
         self._state = "size"
         self._trailers = 0
+        self._size, self._seam = 0, b""  # of the last chunk, and the framing that would begin another one like it
 
     def owns(self, data: bytes) -> bool:
         """Never: the sizes of the chunks are no body."""
@@ -102,8 +103,7 @@ class Chunked:
                     break
                 found.append((position, stop))
                 self._left -= stop - position
-                self._state = "data" if self._left else "end"
-                position = stop
+                position = stop if self._left else self._past_the_seam(buffer, stop, filled)
                 continue
             line = _line(buffer, position, filled)
             if line is None:
@@ -112,13 +112,23 @@ class Chunked:
             self._read(line)
         return found, position
 
+    def _past_the_seam(self, buffer: Buffer, position: int, filled: int) -> int:
+        """A chunk has ended. Most senders' chunks are of one size: then the framing between them is not read anew."""
+        end = position + len(self._seam)
+        if end > filled or buffer[position:end] != self._seam:
+            self._state = "end"
+            return position
+        self._left = self._size
+        return end
+
     def may_end(self, buffer: Buffer, filled: int) -> bool:
         """Whether the end of the body may be the last of these bytes; False: it is not."""
         return self._state == "trailers" or buffer[max(filled - 4, 0) : filled] == b"\r\n\r\n"
 
     def _read(self, line: bytes) -> None:
         if self._state == "size":
-            self._left = _chunk_size(line)
+            self._left = self._size = _chunk_size(line)
+            self._seam = b"\r\n%b\r\n" % line
             self._state = "data" if self._left else "trailers"
         elif self._state == "end":
             if line:
