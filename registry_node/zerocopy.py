@@ -1,7 +1,8 @@
 """A file to a socket without passing through this process: ``os.sendfile``, a piece at a time on the event loop.
 
 uvloop's ``loop.sendfile`` raises NotImplementedError; a duplicate of the socket with ``add_writer`` does the same work,
-once the transport itself has nothing left to send.
+once the transport itself has nothing left to send. The loop calls for each piece as long as the socket takes more: no
+coroutine is woken in between, which would cost as much as the piece.
 """
 
 from __future__ import annotations
@@ -17,38 +18,47 @@ async def send(loop: asyncio.AbstractEventLoop, sock: int, file: int, offset: in
     """Sends ``count`` bytes of ``file`` from ``offset``. Both descriptors stay the caller's.
 
     Raises OSError when the client is gone, TimeoutError when it takes nothing, EOFError when the file is too short."""
-    out = os.dup(sock)
+    sending = _Sending(loop, os.dup(sock), file, offset, count)
     try:
-        while count:
-            sent = await _piece(loop, out, file, offset, min(count, _PIECE))
-            if sent == 0:
-                raise EOFError(f"{count} bytes of the file are missing")
-            offset, count = offset + sent, count - sent
+        await sending.done
     finally:
-        os.close(out)
+        sending.stop()
 
 
-async def _piece(loop: asyncio.AbstractEventLoop, out: int, file: int, offset: int, count: int) -> int:
-    while True:
+class _Sending:
+    """``done``: all of it was sent, or it cannot be."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, out: int, file: int, offset: int, count: int) -> None:
+        self.done: asyncio.Future[None] = loop.create_future()
+        self._loop, self._out, self._file = loop, out, file
+        self._offset, self._left, self._seen = offset, count, -1
+        loop.add_writer(out, self._send_piece)
+        self._look()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        self._loop.remove_writer(self._out)
+        os.close(self._out)
+
+    def _send_piece(self) -> None:
+        if self.done.done():  # the loop calls on until whoever waits has run
+            return
         try:
-            sent = os.sendfile(out, file, offset, count)
+            sent = os.sendfile(self._out, self._file, self._offset, min(self._left, _PIECE)) if self._left else 0
         except BlockingIOError:
-            await _writable(loop, out)
-            continue
-        await asyncio.sleep(0)
-        return sent
+            return
+        except OSError as error:
+            self.done.set_exception(error)
+            return
+        self._offset, self._left = self._offset + sent, self._left - sent
+        if not self._left:
+            self.done.set_result(None)
+        elif not sent:
+            self.done.set_exception(EOFError(f"{self._left} bytes of the file are missing"))
 
-
-async def _writable(loop: asyncio.AbstractEventLoop, out: int) -> None:
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(out, _settle, ready)
-    try:
-        async with asyncio.timeout(_STALLED):
-            await ready
-    finally:
-        loop.remove_writer(out)
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+    def _look(self) -> None:
+        """Whether anything was sent since the last look."""
+        if self._seen == self._offset and not self.done.done():
+            self.done.set_exception(TimeoutError(f"the client took nothing for {_STALLED:g} s"))
+        self._seen = self._offset
+        self._timer = self._loop.call_later(_STALLED, self._look)
