@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from oci_wire.errors import RegistryError, RequestInvalid, to_json
 from registry_node import bulk, zerocopy
+from registry_node.answer_lines import lines_of, refusal
 from registry_node.bulk import Bulk
 from registry_node.forwarded import NO_PROXIES, Origin, Proxies
 from registry_node.framing import Header
@@ -26,49 +27,37 @@ from registry_node.intake import BodyTooSlow, Intakes
 from registry_node.messages import BULK, ZERO_COPY
 from registry_node.patience import Patience
 from registry_node.settings import Limits
-from registry_node.turn import STATUS_LINES, Turn, lines_of, scope_of
+from registry_node.shared import AtOnce, Refused, Shared
+from registry_node.turn import Turn, scope_of
 
 _LINGER_SECONDS = 2.0  # for what a refused client still sends
-OriginOf = Callable[[Iterable[Header]], Origin]
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
-
-
-class AtOnce(Protocol):
-    def __call__(self, content: bytes, head: Head | None, origin: OriginOf, more: bytes) -> bytes | None:
-        """A whole answer to a request head, with the header lines ``more``; ``head``: the same read, or None."""
-
-
-class Refused(Protocol):
-    def __call__(self, method: str, path: str, status: int, sent: int, remote: str) -> bytes: ...
 
 
 def front_of(at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES) -> Callable[..., Front]:
     """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
     intakes = Intakes(limits.upload_threads, limits.body_seconds, limits.body_bytes)
-    return partial(Front, at_once, limits, refused, proxies, intakes)
+    return partial(Front, Shared(at_once, limits, refused, proxies, intakes))
 
 
 class Front(asyncio.Protocol):
-    """One connection. ``_turn`` is the request that the app is answering; what comes after it waits in ``_input``."""
+    """One connection. ``_turn`` is the request that the app is answering; what comes after it waits in ``_input``.
+    A client that half-closes is gone: what it sent of a body is kept, and nobody waits for an answer."""
 
     def __init__(
         self,
-        at_once: AtOnce,
-        limits: Limits,
-        refused: Refused,
-        proxies: Proxies,
-        intakes: Intakes,
+        shared: Shared,
         *,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._at_once, self._limits, self._app, self._state = at_once, limits, config.loaded_app, server_state
-        self._refused, self._proxies, self._intakes = refused, proxies, intakes
+        self._at_once, self._limits, self._proxies = shared.at_once, shared.limits, shared.proxies
+        self._shared, self._app, self._state = shared, config.loaded_app, server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._input, self._in_head = bytearray(), False
-        self._heads = HeadReader(limits.header_bytes)
+        self._heads = HeadReader(shared.limits.header_bytes)
         self._turn: Turn | None = None
         self._began = self._reading_paused = self._closing = self._lent = False
         self._can_write = asyncio.Event()
@@ -86,7 +75,6 @@ class Front(asyncio.Protocol):
         self._direct = Origin(self._client[0] if self._client else "", "https" if self._encrypted else "http")
         self._proxied = self._proxies.declared(self._direct.address)
         self._patience = Patience(self._loop, self._limits, self._waited_too_long)
-        self._patience.idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -95,10 +83,6 @@ class Front(asyncio.Protocol):
         if self._turn is not None:
             self._turn.hung_up()
         self._can_write.set()
-
-    def eof_received(self) -> bool | None:
-        """A client that half-closes is gone: what it sent of a body is kept, and nobody waits for an answer."""
-        return None
 
     def shutdown(self) -> None:
         """uvicorn ends: at once when idle, else after this answer."""
@@ -117,8 +101,8 @@ class Front(asyncio.Protocol):
         self._transport.abort()
 
     def _waited_too_long(self) -> None:
-        too_slow = BodyTooSlow.by(self._limits.body_seconds, self._limits.body_bytes)
-        if self._turn is None or not self._turn.fail(too_slow):
+        limits = self._limits
+        if self._turn is None or not self._turn.fail(BodyTooSlow.by(limits.body_seconds, limits.body_bytes)):
             self.close()
 
     # What comes in
@@ -189,7 +173,8 @@ class Front(asyncio.Protocol):
         origin = self._origin(head.headers)
         if not head.target.isascii() or b"#" in head.target:
             raise RequestInvalid("the request target must be ASCII, without a fragment")
-        scope = self._scope(head, path, query, origin)
+        client = self._client if origin.address == self._direct.address else (origin.address, 0)
+        scope = {**scope_of(head, path, query, origin), "server": self._server, "client": client, "extensions": {}}
         turn = Turn(
             self, scope, head.body, keep_alive=head.keep_alive, expects=head.expects_continue, done=self._answer_sent
         )
@@ -213,21 +198,16 @@ class Front(asyncio.Protocol):
     def _origin(self, headers: Iterable[Header]) -> Origin:
         return self._proxies.origin(headers, self._direct) if self._proxied else self._direct
 
-    def _scope(self, head: Head, path: bytes, query: bytes, origin: Origin) -> dict[str, Any]:
-        client = self._client if origin.address == self._direct.address else (origin.address, 0)
-        return {**scope_of(head, path, query, origin), "server": self._server, "client": client, "extensions": {}}
-
     def _extend(self, turn: Turn) -> None:
         """What this connection can do beyond ASGI."""
         if not self._encrypted:
             turn.scope["extensions"][ZERO_COPY] = {}
         if not turn.body.complete and bulk.lendable(self._transport):
-            turn.scope["extensions"][BULK] = {"feed": partial(turn.feed, self._intakes)}
+            turn.scope["extensions"][BULK] = {"feed": partial(turn.feed, self._shared.intakes)}
 
     def lend(self) -> tuple[Bulk, bytes]:
         """This connection for a thread, and what came of it that nobody has read. Raises OSError."""
-        lent = bulk.of(self._transport)
-        rest = bytes(self._input)
+        lent, rest = bulk.of(self._transport), bytes(self._input)
         self._input.clear()
         self._lent = True
         self.pace()
@@ -245,16 +225,9 @@ class Front(asyncio.Protocol):
         if self._turn is not None:  # a broken body
             return None if self._turn.fail(error) else self.cut()
         method, path = self._heads.asked()
-        body = to_json(error)
-        sent = body if method != "HEAD" else b""
-        request_id = self._refused(method, path, error.status, len(sent), self._client[0] if self._client else "")
-        lines = lines_of((
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-            (b"x-request-id", request_id),
-        ))  # fmt: skip
-        self.write(STATUS_LINES[error.status] + self.default_lines() + lines + b"\r\n" + sent)
+        head, remote = method == "HEAD", self._client[0] if self._client else ""
+        request_id = self._shared.refused(method, path, error.status, 0 if head else len(to_json(error)), remote)
+        self.write(refusal(error, request_id, self.default_lines(), head=head))
         self._linger()
         return None
 
@@ -309,15 +282,19 @@ class Front(asyncio.Protocol):
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """The bytes of a file after all that was written before. Cuts the connection when it cannot send them all."""
         try:
-            self._transport.set_write_buffer_limits(0)  # now writable means that the transport has nothing left
-            while self._transport.get_write_buffer_size() and not self._closing:
-                await asyncio.sleep(0)  # until the transport has seen to it
-                await self.writable()
+            await self._written()
             if not self._closing:
                 sock = self._transport.get_extra_info("socket").fileno()
                 await zerocopy.send(self._loop, sock, file, offset, count)
         except BaseException:  # also cancelled: the client must not take half for whole
             self.cut()
             raise
+
+    async def _written(self) -> None:
+        """Returns once the transport has nothing left to send."""
+        self._transport.set_write_buffer_limits(0)  # now writable means just that
+        while self._transport.get_write_buffer_size() and not self._closing:
+            await asyncio.sleep(0)  # until the transport has seen to it
+            await self.writable()
         if not self._closing:
             self._transport.set_write_buffer_limits(_OUT_HIGH)

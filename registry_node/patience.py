@@ -14,7 +14,7 @@ class Patience:
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, over: Callable[[], None]) -> None:
         """``over`` is called when the client has kept us waiting for too long, then the timer goes on."""
         self._loop, self._limits, self._over = loop, limits, over
-        self._deadline: float | None = None
+        self._deadline: float | None = loop.time() + limits.idle_seconds
         self._hungry, self._came = False, 0
         self._tick_seconds = max(min(limits.head_seconds, limits.idle_seconds, limits.body_seconds) / 4, 0.01)
         self._timer = loop.call_later(self._tick_seconds, self._tick)

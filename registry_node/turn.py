@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import http
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from oci_wire.errors import Unavailable
+from registry_node.answer_lines import STATUS_LINES, lines_of
 from registry_node.bulk import Bulk, Sink
 from registry_node.forwarded import Origin, asked_of
 from registry_node.framing import Body
@@ -17,31 +16,8 @@ from registry_node.heads import Head
 from registry_node.intake import BodyTooSlow, Intake, Intakes
 from registry_node.messages import ZERO_COPY, ClientGone, Message
 
-_BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
-_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 HELD = 256 * 1024  # bytes of a body that wait for the app before reading pauses
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-def _status_line(status: int) -> bytes:
-    try:
-        phrase = http.HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
-
-
-STATUS_LINES = {status: _status_line(status) for status in range(200, 600)}
-
-
-def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Header lines. Raises RuntimeError for bytes that would begin another line."""
-    lines: list[bytes] = []
-    for name, value in headers:
-        if _BAD_NAME.search(name) or _BAD_VALUE.search(value):
-            raise RuntimeError("a header of the answer holds what no header may hold")
-        lines += (name, b": ", value, b"\r\n")
-    return b"".join(lines)
 
 
 class Connection(Protocol):
