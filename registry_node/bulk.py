@@ -1,4 +1,4 @@
-"""A connection's bytes as a worker thread uses them: blocking, with time-outs, beside the event loop (decision 0006).
+"""A connection's bytes as a worker thread uses them: blocking, with time-outs, beside the event loop (decision 0008).
 
 The front lends a connection while one request's body, or one large answer, passes. For that time the loop neither
 reads it (``pause_reading``) nor writes it (its transport has nothing left to send); then the thread stops, ``close``

@@ -1,4 +1,4 @@
-"""A large request body on a worker thread, off the event loop (decision 0006).
+"""A large request body on a worker thread, off the event loop (decision 0008).
 
 The thread reads the connection until its buffer is full, hands what is body to the sink (which hashes and writes it),
 and reads on. It stops when nothing comes for a moment or its slice of time is over: slow clients wait on the event
