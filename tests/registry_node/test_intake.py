@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from oci_wire.digest import Digest
@@ -84,6 +85,7 @@ wires = st.one_of(
 )
 
 
+@examples(deadline=None)  # the machine may be busy
 @given(wires, st.lists(st.integers(1, 40), max_size=30), st.integers(0, 20))
 def test_a_thread_and_the_loop_read_a_chunked_body_alike(wire: bytes, cuts: list[int], at_first: int) -> None:
     """Whatever the split: the same body, the same bytes behind it, or the same refusal."""
@@ -115,6 +117,7 @@ def _in_two_steps(first: bytes, pieces: list[bytes]) -> tuple[Intake, bytes]:
     return taken(body, pieces, parsed=parsed, rest=bytes(buffer))
 
 
+@examples(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 200), st.lists(st.integers(1, 60), max_size=8))
 def test_a_counted_body_ends_where_it_says(wire: bytes, length: int, cuts: list[int]) -> None:
     pieces, left = [], wire
