@@ -46,7 +46,7 @@ class Exchange:
 
     async def may_pull_digest(self, repository: str, digest: Digest) -> bool:
         """Whether the caller may pull these bytes from there. A grant for some tags is one for what they reach, and is
-        asked of the index: work that grows with the images of the repository that hold the digest."""
+        asked of the index: work that grows with the repository (storage/reachability.py)."""
         caller = self.caller
         if caller.may_pull_any_digest(repository):
             return True
