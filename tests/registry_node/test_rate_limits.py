@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -16,12 +18,15 @@ from hypothesis import strategies as st
 from oci_wire.errors import TooManyRequests
 from registry_node import build, rate_limits
 from registry_node.app import App
+from registry_node.forwarded import Proxies
+from registry_node.front import front_of
 from registry_node.rate_limits import Buckets, RateLimiter, network_of
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import Rate, RateLimits
 from tests.registry_node.conftest import DEV, READER, ROBOT, asking, settings
 from tests.registry_node.images import push_image
 from tests.registry_node.test_access import token_for
+from tests.registry_node.test_front import served
 
 SLOW = {"per_second": 1, "burst": 5}
 
@@ -204,3 +209,22 @@ def test_new_limits_begin_anew_and_the_same_ones_go_on() -> None:
     with pytest.raises(TooManyRequests) as refused:
         limiter.check_address("192.0.2.1")
     assert refused.value.retry_after == pytest.approx(1000, abs=1)
+
+
+@pytest.mark.attack("A-failed-logins")
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("reads", [True, False], ids=["short", "long"])
+async def test_behind_a_proxy_it_is_the_clients_address(tmp_path: Path, declared: bool, reads: bool) -> None:
+    """What an undeclared peer writes about its address makes it nobody else."""
+    given = settings(tmp_path, rate_limits={"address": {"per_second": 0.001, "burst": 3}})
+    proxies = Proxies([ipaddress.ip_network("127.0.0.0/8")] if declared else [], "x-forwarded")
+    with closing(LocalRegistry.open(given.data)) as registry:
+        async with asking(build.app_of(settings(tmp_path), registry, log=False), DEV) as http:
+            await push_image(http, "public/api", "1.0", b"layer")
+        app = build.app_of(given, registry, reads=registry.reads if reads else None, log=False)
+        front = front_of(app.at_once, given.limits, app.refused, proxies)
+        async with served(app, front) as port, httpx.AsyncClient(trust_env=False) as http:
+            url = f"http://127.0.0.1:{port}/v2/public/api/manifests/1.0"
+            asked = ("192.0.2.1", "192.0.2.2") * 4
+            found = [(await http.get(url, headers={"x-forwarded-for": each})).status_code for each in asked]
+    assert found == ([200] * 6 + [429] * 2 if declared else [200] * 3 + [429] * 5)
