@@ -69,7 +69,7 @@ def whole(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
         "start": lambda: apart.start(figures, folder / "start", given),
         "tags": lambda: apart.many_tags(figures, folder / "tags", given),
         "clients": lambda: clients.clients(figures, folder / "clients", given),
-        "postgresql": lambda: apart.postgresql(figures, folder / "postgresql", wanted, given),
+        "postgresql": lambda: apart.postgresql(figures, folder / "postgresql", given),
     }
     for name, part in parts.items():
         if given.only and name not in given.only:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import statistics
+import time
 from functools import partial
 from pathlib import Path
 
-from bench import rounds
+from bench import large_index, load, rounds
 from bench.content import Wanted, prepare
 from bench.lines import Figures
-from bench.peers import D2, D3, distribution, started, towpath
+from bench.peers import D2, D3, OURS, Peer, distribution, started, towpath
+
+_FIRST_PAGE = "first page of 1,000,000 tags, to an empty node's page"
+_AMONG_MANY = "manifest GET x16 among 1,000,000 tags, to an empty node's"
 
 
 def memory(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
@@ -40,3 +45,54 @@ def start(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
             with started([begin]) as peers:
                 for peer in peers if number else ():
                     figures.record("start to first answer", peer.name, peer.seconds)
+
+
+def many_tags(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
+    """A million tags in 1,000 repositories beside a node that holds one repository of the same kind."""
+    sizes = {"full": (1000, 1000), "small": (1, 1000), "page": (1, 10_000)}
+    for name, (repositories, tags) in sizes.items():
+        large_index.fill(folder / name / "data", repositories=repositories, tags=tags, images=20, layers=10)
+    names = [large_index.repository(number) for number in range(1000)]
+    record = figures.of(OURS)
+    for _ in range(given.rounds):
+        with (
+            towpath(folder / "full", names) as full,
+            towpath(folder / "small", names[:1]) as small,
+            towpath(folder / "page", names[:1]) as page,
+        ):
+            record("start with 1,000,000 tags", full.seconds)
+            record("page of 10,000 tags", _milliseconds(page, f"/v2/{names[0]}/tags/list?n=10000"))
+            first = f"/v2/{names[0]}/tags/list?n=100"
+            record(_FIRST_PAGE, _milliseconds(full, first) / _milliseconds(small, first))
+            paths = [f"/v2/{name}/manifests/{large_index.tag(n)}" for name in names for n in range(10)]
+            fast = load.gets(small, folder, paths[:10], 16, given.seconds).rps
+            record(_AMONG_MANY, load.gets(full, folder, paths, 16, given.seconds).rps / fast)
+
+
+def _milliseconds(peer: Peer, path: str, times: int = 50) -> float:
+    """The median of so many answers on one connection."""
+    taken = []
+    with peer.client() as client:
+        for _ in range(times):
+            began = time.perf_counter()
+            client.get(path).raise_for_status()
+            taken.append((time.perf_counter() - began) * 1000)
+    return statistics.median(taken)
+
+
+def postgresql(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
+    """Our node on a PostgreSQL of its own beside distribution, which knows nothing but files."""
+    wanted = Wanted(repositories=200, tags=20, megabytes=1)
+    with database(folder / "cluster") as dsn:
+        (folder / "dsn").write_text(dsn)
+        starts = [
+            partial(towpath, folder / "ours", wanted.names, index={"postgresql": {"file": str(folder / "dsn")}}),
+            partial(distribution, folder / "d3", D3),
+        ]
+        with started(starts) as peers:
+            for peer in peers:
+                with peer.client() as client:
+                    peer.content = prepare(client, wanted)
+            for _ in range(given.rounds):
+                for peer in peers:
+                    rounds.small_reads(peer, folder, figures.of(peer.name), seconds=given.seconds, suffix=", PostgreSQL")
