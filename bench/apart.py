@@ -12,6 +12,8 @@ from bench import large_index, load, rounds
 from bench.content import Wanted, prepare
 from bench.lines import Figures
 from bench.peers import D2, D3, OURS, Peer, distribution, started, towpath
+from tests.postgresql import server
+from tests.tools import find
 
 _FIRST_PAGE = "first page of 1,000,000 tags, to an empty node's page"
 _AMONG_MANY = "manifest GET x16 among 1,000,000 tags, to an empty node's"
@@ -83,10 +85,13 @@ def _milliseconds(peer: Peer, path: str, times: int = 50) -> float:
 def postgresql(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
     """Our node on a PostgreSQL of its own beside distribution, which knows nothing but files."""
     wanted = Wanted(repositories=200, tags=20, megabytes=1)
-    with database(folder / "cluster") as dsn:
-        (folder / "dsn").write_text(dsn)
+    if find("postgres") is None:
+        print("not measured: PostgreSQL is not installed (scripts/install-clients installs it)", flush=True)
+        return
+    with server() as cluster:
+        (folder / "dsn").write_text(cluster.database())
         starts = [
-            partial(towpath, folder / "ours", wanted.names, index={"postgresql": {"file": str(folder / "dsn")}}),
+            partial(towpath, folder / "ours", wanted.names, index={"postgresql": {"dsn_file": str(folder / "dsn")}}),
             partial(distribution, folder / "d3", D3),
         ]
         with started(starts) as peers:
