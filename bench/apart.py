@@ -100,4 +100,6 @@ def postgresql(figures: Figures, folder: Path, given: argparse.Namespace) -> Non
                     peer.content = prepare(client, wanted)
             for _ in range(given.rounds):
                 for peer in peers:
-                    rounds.small_reads(peer, folder, figures.of(peer.name), seconds=given.seconds, suffix=", PostgreSQL")
+                    rounds.small_reads(
+                        peer, folder, figures.of(peer.name), seconds=given.seconds, suffix=", PostgreSQL"
+                    )
