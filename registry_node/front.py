@@ -25,6 +25,7 @@ from registry_node.framing import Header
 from registry_node.heads import Head, HeadReader
 from registry_node.intake import BodyTooSlow, Intakes
 from registry_node.messages import BULK, ZERO_COPY
+from registry_node.outflow import Outflows
 from registry_node.patience import Patience
 from registry_node.settings import Limits
 from registry_node.shared import AtOnce, Refused, Shared
@@ -37,7 +38,7 @@ _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has t
 def front_of(at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES) -> Callable[..., Front]:
     """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
     intakes = Intakes(limits.upload_threads, limits.body_seconds, limits.body_bytes)
-    return partial(Front, Shared(at_once, limits, refused, proxies, intakes))
+    return partial(Front, Shared(at_once, limits, refused, proxies, intakes, Outflows(limits.download_threads)))
 
 
 class Front(asyncio.Protocol):
@@ -200,9 +201,10 @@ class Front(asyncio.Protocol):
 
     def _extend(self, turn: Turn) -> None:
         """What this connection can do beyond ASGI."""
-        if not self._encrypted:
-            turn.scope["extensions"][ZERO_COPY] = {}
-        if not turn.body.complete and bulk.lendable(self._transport):
+        if not bulk.lendable(self._transport):
+            return
+        turn.scope["extensions"][ZERO_COPY] = {}
+        if not turn.body.complete:
             turn.scope["extensions"][BULK] = {"feed": partial(turn.feed, self._shared.intakes)}
 
     def lend(self) -> tuple[Bulk, bytes]:
@@ -283,12 +285,23 @@ class Front(asyncio.Protocol):
         """The bytes of a file after all that was written before. Cuts the connection when it cannot send them all."""
         try:
             await self._written()
-            if not self._closing:
+            if self._closing:
+                return
+            if self._encrypted:
+                await self._send_lent(file, offset, count)
+            else:
                 sock = self._transport.get_extra_info("socket").fileno()
                 await zerocopy.send(self._loop, sock, file, offset, count)
         except BaseException:  # also cancelled: the client must not take half for whole
             self.cut()
             raise
+
+    async def _send_lent(self, file: int, offset: int, count: int) -> None:
+        lent, rest = self.lend()
+        try:
+            await self._shared.outflows.send(lent, file, offset, count)
+        finally:
+            self.give_back(lent, rest)
 
     async def _written(self) -> None:
         """Returns once the transport has nothing left to send."""

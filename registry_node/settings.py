@@ -149,6 +149,13 @@ class Limits(Strict):
         description="Threads that take large bodies, in each process. Uploads beyond them wait "
         "for their turn, which comes often: a sender that pauses holds none.",
     )
+    download_threads: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="Threads that encrypt large blobs (TLS), in each process. Others wait for their turn; a slow reader "
+        "holds none.",
+    )
     upload_sessions: int = Field(default=5000, ge=1, description="Upload sessions open at once, for one identity.")
 
 

@@ -10,6 +10,7 @@ from registry_node.forwarded import Origin, Proxies
 from registry_node.framing import Header
 from registry_node.heads import Head
 from registry_node.intake import Intakes
+from registry_node.outflow import Outflows
 from registry_node.settings import Limits
 
 OriginOf = Callable[[Iterable[Header]], Origin]
@@ -27,10 +28,11 @@ class Refused(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """``at_once``: the short way; ``intakes``: the threads for large bodies."""
+    """``at_once``: the short way; ``intakes``, ``outflows``: the threads for large bodies and answers."""
 
     at_once: AtOnce
     limits: Limits
     refused: Refused
     proxies: Proxies
     intakes: Intakes
+    outflows: Outflows

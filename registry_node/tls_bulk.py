@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 RECORD = 16384  # bytes of plain text in the largest TLS record; OpenSSL takes and gives one at a time
-_PIECE = 256 * 1024  # bytes between two system calls
+_PIECE = 128 * 1024  # bytes between two system calls; a connection that is lent holds up to three times that
 
 
 class TlsBulk:
@@ -101,8 +101,11 @@ class TlsBulk:
         return sent
 
     def _encrypt(self, view: memoryview) -> None:
-        while view:
-            view = view[self._tls.write(view[:RECORD]) :]
+        try:
+            while view:
+                view = view[self._tls.write(view[:RECORD]) :]
+        except ssl.SSLError as error:
+            raise ConnectionAbortedError(f"TLS: {error.reason}") from None
         self._unsent = memoryview(self._outgoing.read())
 
     def _flushed(self, seconds: float) -> bool:

@@ -47,7 +47,7 @@ class TlsConnection(asyncio.Protocol):
         self._state, self._certificates, self._seconds = server_state, certificates, handshake_seconds
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._established = self._reading_paused = self._closing = False
-        self._begun = self._lent = False
+        self._begun = self._lent = self._deaf = False
 
     # What TCP says
 
@@ -68,7 +68,7 @@ class TlsConnection(asyncio.Protocol):
             self._certificates.handshakes_failed += 1
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or self._deaf:
             return
         if not self._begun:
             self._begun = True
@@ -178,6 +178,15 @@ class TlsConnection(asyncio.Protocol):
     def get_write_buffer_size(self) -> int:
         return self._tcp.get_write_buffer_size()
 
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Says goodbye; what the client still sends is read, so that it gets there, and dropped."""
+        self._deaf = True
+        self._say_goodbye()
+        self._tcp.write_eof()
+
     def is_closing(self) -> bool:
         return self._closing or self._tcp.is_closing()
 
@@ -189,10 +198,14 @@ class TlsConnection(asyncio.Protocol):
             self.abort()
             return
         self._closing = True
-        with contextlib.suppress(OSError):  # the client's goodbye is not waited for
+        if not self._deaf:
+            self._say_goodbye()
+        self._tcp.close()
+
+    def _say_goodbye(self) -> None:
+        with contextlib.suppress(OSError):  # the client's own is not waited for
             self._object.unwrap()
         self._flush()
-        self._tcp.close()
 
     def abort(self) -> None:
         self._closing = True

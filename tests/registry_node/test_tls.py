@@ -185,6 +185,20 @@ async def test_bodies_in_and_out(certificates: Certificates, authority: Authorit
             assert (await http.post("/", content=pieces())).content == content
 
 
+async def test_a_broken_body_is_told_and_the_rest_of_it_drowned(port: int, authority: Authority) -> None:
+    """The client still sends when the answer comes: it sees the answer, and no reset."""
+    reader, writer = await connected(port, authority.trusted())
+    writer.write(request(b"POST /auth/token HTTP/1.1", b"Transfer-Encoding: chunked"))
+    async with asyncio.timeout(10):
+        for _ in range(20):
+            writer.write(b"zz\r\n" + bytes(100_000))
+            await asyncio.sleep(0.01)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"}")
+    writer.close()
+
+
 async def test_a_half_answer_is_no_whole_one(certificates: Certificates, authority: Authority) -> None:
     async with served(echo, echoing(certificates)) as port:
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
