@@ -14,6 +14,12 @@ from registry_node.messages import Response
 MAX_TAGS = 100  # ``tag`` parameters of one PUT; the spec asks for ten
 
 
+class TooManyTags(RequestInvalid):
+    """414 (distribution-spec, main branch: at least ten must be taken)."""
+
+    status = 414
+
+
 def _tag_of(reference: str) -> str | None:
     return None if looks_like_digest(reference) else reference
 
@@ -87,11 +93,11 @@ async def put(exchange: Exchange) -> Response:
 
 
 def _tags(exchange: Exchange, reference: str) -> tuple[str, ...]:
-    """The tags to set: the reference itself and the ``tag`` parameters. Raises TagInvalid, RequestInvalid."""
+    """The tags to set: the reference itself and the ``tag`` parameters. Raises TagInvalid, TooManyTags."""
     own = _tag_of(reference)
     given = exchange.route.get_all("tag")
     if len(given) > MAX_TAGS:
-        raise RequestInvalid(f"at most {MAX_TAGS} tags in one request")
+        raise TooManyTags(f"at most {MAX_TAGS} tags in one request")
     return tuple(dict.fromkeys((*((own,) if own else ()), *map(check_tag, given))))
 
 

@@ -156,6 +156,20 @@ def test_tag_parameter_bad(target: Target) -> None:
         assert target.status(repository, digest_of(content)) == 404
 
 
+@pytest.mark.protocol("manifests.tags-too-many")
+def test_tags_too_many(target: Target) -> None:
+    repository = target.repository()
+    target.image(repository, "before")
+    content = fresh(target, repository)
+    url = f"/v2/{repository}/manifests/{digest_of(content)}"
+    query = {"tag": [f"t{each}" for each in range(150)]}
+    answer = target.http.put(url, params=query, content=content, headers={"content-type": OCI_MANIFEST})
+    assert answer.status_code == 414
+    assert answer.json()["errors"][0]["message"]
+    assert target.tags(repository) == ["before"]
+    assert target.status(repository, digest_of(content)) == 404
+
+
 @pytest.mark.protocol("manifests.retag")
 def test_retag(target: Target) -> None:
     repository = target.repository()
