@@ -2,6 +2,7 @@
 
 TOWPATH_PROTOCOL_TARGET=http://host:port     tests that registry; what needs a node that we start is skipped
 TOWPATH_PROTOCOL_USER, _PASSWORD             an account there that may pull, push and delete everywhere
+TOWPATH_PROTOCOL_SETTINGS={"processes": 3}   settings (JSON) of our own node, for another kind of it
 TOWPATH_PROTOCOL_RESULTS=file                writes a JSON object: id -> passed, failed or skipped
 """
 
@@ -58,7 +59,8 @@ def session_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNo
         yield None
         return
     with many(tmp_path_factory.mktemp("protocol")) as make:
-        yield make("box", grants=list(OUR_GRANTS))
+        more = json.loads(os.environ.get("TOWPATH_PROTOCOL_SETTINGS", "{}"))
+        yield make("box", **{"grants": list(OUR_GRANTS), **more})
 
 
 @pytest.fixture(scope="session")
