@@ -156,6 +156,13 @@ class Limits(Strict):
         description="Threads that encrypt large blobs (TLS), in each process. Others wait for their turn; a slow reader "
         "holds none.",
     )
+    history_changes: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="So many of the newest changes are kept, for events and for the journal, and up to a quarter more. "
+        "Of older ones the journal keeps what they led to.",
+    )
+    receipt_days: float = Field(default=30.0, ge=1, description="Receipts of tag transactions are kept for so long.")
     upload_sessions: int = Field(default=5000, ge=1, description="Upload sessions open at once, for one identity.")
 
 

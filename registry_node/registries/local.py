@@ -20,6 +20,7 @@ from registry_node.settings import Limits, Rules
 from registry_node.storage import blobs, changes, listings, reachability
 from registry_node.storage.changes import Author, Transaction
 from registry_node.storage.files import pieces
+from registry_node.storage.history import Kept
 from registry_node.storage.incoming import whole
 from registry_node.storage.rules import Rule
 from registry_node.storage.rules.holds import held
@@ -57,7 +58,9 @@ class LocalRegistry(LocalUploads, LocalExtension):
         PostgreSQL.
 
         Raises CannotOpen (storage/errors.py)."""
-        store = (Store.share if shared else Store.open)(data, _guards(rules), clock, dsn)
+        store = (Store.share if shared else Store.open)(
+            data, _guards(rules), clock, dsn, Kept(limits.history_changes, limits.receipt_days)
+        )
         return cls(store, rules, limits, node, scope)
 
     def close(self) -> None:

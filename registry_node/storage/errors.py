@@ -7,6 +7,7 @@ CannotOpen                  code, message: what, where, why, what to do
 ├── DatabaseTooNew          a newer version of towpath wrote it
 ├── DatabaseUnreachable     PostgreSQL does not answer, or psycopg is missing
 ├── DatabaseElsewhere       the index in PostgreSQL belongs to another folder
+├── IndexTooOld             the journal no longer has what the index lacks
 └── JournalCorrupt          the journal of changes cannot be read
 """
 
@@ -60,6 +61,10 @@ class DatabaseUnreachable(CannotOpen):
 
 class DatabaseElsewhere(CannotOpen):
     code = "database-elsewhere"
+
+
+class IndexTooOld(CannotOpen):
+    code = "index-too-old"
 
 
 class JournalCorrupt(CannotOpen):

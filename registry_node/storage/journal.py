@@ -18,10 +18,12 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from registry_node.storage.errors import JournalCorrupt
 from registry_node.storage.files import append, sync_folder
+from registry_node.storage.history import SNAPSHOT, snapshot
 from registry_node.storage.schema import journal
 
 _TAIL = 64 * 1024
 KINDS = ("tag", "manifest", "manifest-deleted")
+_KNOWN = (*KINDS, SNAPSHOT)
 
 _AFTER = select(journal).where(journal.c.position > bindparam("after")).order_by(journal.c.position)
 
@@ -32,7 +34,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0  # of the last line
-        self._size = -1  # of the file, when it was last looked at
+        self.snapshot_through = 0  # the last position that a snapshot stands for (history.py)
+        self._seen = (0, -1)  # the file and its size, when it was last looked at
 
     @classmethod
     def open(cls, path: Path) -> Journal:
@@ -51,27 +54,43 @@ class Journal:
         missing = tx.execute(_AFTER, {"after": self.position})
         rows = [dict(row._mapping) for row in missing]
         if not rows:
-            return
+            return None
+        if int(rows[0]["position"]) > self.position + 1:  # the file lost what the index no longer keeps
+            return self.rewrite(tx, float(rows[-1]["at"]))
         lines = b"".join(_line(row) for row in rows)
         append(self.path, lines)
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         self.position = int(rows[-1]["position"])
-        self._size += len(lines)
+        self._seen = (self._seen[0], self._seen[1] + len(lines))
+        return None
+
+    def rewrite(self, tx: Connection, now: float) -> None:
+        """Writes the file anew: a snapshot for what the index no longer has, then all that it has."""
+        new = self.path.with_suffix(".new")
+        with new.open("wb") as file:
+            file.writelines(snapshot(tx, now))
+            for row in tx.execute(_AFTER.execution_options(yield_per=1000), {"after": 0}):
+                file.write(_line(dict(row._mapping)))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+        sync_folder(self.path.parent)
+        self._look()
 
     def _look(self) -> None:
-        size = self.path.stat().st_size
-        if size != self._size:
+        if self._seen != _stamp(self.path):
             _drop_torn_line(self.path)
             self.position = _last_position(self.path)
-            self._size = self.path.stat().st_size
+            self.snapshot_through = _snapshot_through(self.path)
+            self._seen = _stamp(self.path)
 
     def after(self, position: int) -> Iterator[dict[str, Any]]:
-        """The lines after a position, in order. Raises JournalCorrupt."""
+        """The lines after a position, in order; after 0 the snapshot comes first. Raises JournalCorrupt."""
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 entry = _parse(self.path, number, line)
-                if entry["position"] > position:
+                if entry["kind"] != SNAPSHOT and (entry["position"] > position or position == 0):
                     yield entry
 
 
@@ -88,7 +107,11 @@ def _line(row: dict[str, Any]) -> bytes:
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-        if entry["kind"] in KINDS and isinstance(entry["position"], int) and set(entry) <= set(journal.c.keys()):
+        if (
+            entry["kind"] in (*KINDS, SNAPSHOT)
+            and isinstance(entry["position"], int)
+            and set(entry) <= set(journal.c.keys())
+        ):
             return dict(entry)
     except (ValueError, KeyError, TypeError):
         pass
@@ -114,6 +137,18 @@ def _drop_torn_line(path: Path) -> None:
         if end < size:
             file.truncate(end)
             os.fsync(file.fileno())
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size
+
+
+def _snapshot_through(path: Path) -> int:
+    with path.open("rb") as file:
+        line = file.readline()
+    entry = _parse(path, 1, line) if line else {"kind": ""}
+    return int(entry["rev"]) if entry["kind"] == SNAPSHOT else 0
 
 
 def _last_position(path: Path) -> int:

@@ -32,7 +32,8 @@ def replay(unit: Transaction, files: BlobFiles, lines: Iterable[dict[str, Any]])
     count = 0
     for line in lines:
         repository = unit.ensure_repository(line["repository"])
-        unit.tx.execute(insert(journal).values(**line))
+        if line["position"]:  # not what a snapshot tells
+            unit.tx.execute(insert(journal).values(**line))
         unit.tx.execute(update(repositories).where(repositories.c.id == repository).values(rev=line["rev"]))
         _PLAY[line["kind"]](unit, files, repository, line)
         count += 1

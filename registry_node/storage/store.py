@@ -24,10 +24,13 @@ from typing import ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, select
 
+from oci_wire.errors import RegistryError
+from registry_node.storage import history
 from registry_node.storage.changes import Transaction
 from registry_node.storage.epochs import Epochs
-from registry_node.storage.errors import DatabaseUnreachable, Health, in_port_words, unusable
+from registry_node.storage.errors import DatabaseUnreachable, Health, IndexTooOld, in_port_words, unusable
 from registry_node.storage.files import BlobFiles
+from registry_node.storage.history import Kept
 from registry_node.storage.journal import Journal, last_position
 from registry_node.storage.metadata import Metadata
 from registry_node.storage.news import News
@@ -49,7 +52,12 @@ class Store:
     """What ``LocalRegistry`` stands on. ``open`` and ``close`` block; the rest belongs to one event loop."""
 
     def __init__(
-        self, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time, dsn: str | None = None
+        self,
+        folder: Path,
+        rules: tuple[Rule, ...] = (),
+        clock: Callable[[], float] = time.time,
+        dsn: str | None = None,
+        kept: Kept = Kept(),  # noqa: B008 - frozen
     ) -> None:
         """``dsn``: of the index, when it lies in PostgreSQL."""
         self.folder = folder
@@ -60,16 +68,22 @@ class Store:
         self._epochs: Epochs | None = None
         self._rules = rules
         self._dsn = dsn
+        self._kept = kept
         self._writer = ThreadPoolExecutor(1, "towpath-write")
         self._reader = ThreadPoolExecutor(2, "towpath-read")
         self._bytes = ThreadPoolExecutor(BYTE_THREADS, "towpath-bytes")
 
     @classmethod
     def open(
-        cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time, dsn: str | None = None
+        cls,
+        folder: Path,
+        rules: tuple[Rule, ...] = (),
+        clock: Callable[[], float] = time.time,
+        dsn: str | None = None,
+        kept: Kept = Kept(),  # noqa: B008 - frozen
     ) -> Store:
         """Owns the folder and brings it up to date. Raises CannotOpen, any of them."""
-        store = cls(folder, rules, clock, dsn)
+        store = cls(folder, rules, clock, dsn, kept)
         store._ownership = Ownership.take(folder)
         return store._opened(store._prepare)
 
@@ -84,10 +98,15 @@ class Store:
 
     @classmethod
     def share(
-        cls, folder: Path, rules: tuple[Rule, ...] = (), clock: Callable[[], float] = time.time, dsn: str | None = None
+        cls,
+        folder: Path,
+        rules: tuple[Rule, ...] = (),
+        clock: Callable[[], float] = time.time,
+        dsn: str | None = None,
+        kept: Kept = Kept(),  # noqa: B008 - frozen
     ) -> Store:
         """One of several processes over a folder that is prepared and owned by their parent. Raises CannotOpen."""
-        store = cls(folder, rules, clock, dsn)
+        store = cls(folder, rules, clock, dsn, kept)
         return store._opened(store._join, shared=True)
 
     def _opened(self, first: Callable[[], None], *, shared: bool = False) -> Store:
@@ -200,7 +219,21 @@ class Store:
             if unit.news:
                 with self.metadata.reading() as tx:
                     self.journal.catch_up(tx)
+                    long = history.is_too_long(tx, self.journal.position, self._kept)
+                if long:
+                    self._prune()
             return result, unit.news
+
+    def _prune(self) -> None:
+        """What goes wrong here is no trouble of the change that came before it."""
+        try:
+            with in_port_words(self.health, "the index"):
+                with self.metadata.writing() as tx:
+                    history.prune(tx, self.journal.position, self._kept, self.clock())
+                with self.metadata.reading() as tx:
+                    self.journal.rewrite(tx, self.clock())
+        except RegistryError as error:
+            log.error("old changes could not be dropped: %s", error)
 
     def _in_transaction(self, work: Callable[[Transaction], T], durable: bool) -> tuple[Transaction, T]:
         with self.metadata.writing(durable=durable) as tx:
@@ -222,6 +255,12 @@ class Store:
         """Index and journal tell the same story: whichever is short learns from the other."""
         with self.metadata.writing() as tx:
             known = last_position(tx)
+            if 0 < known < self.journal.snapshot_through:
+                raise IndexTooOld(
+                    f"the index of {self.folder} ends before what {JOURNAL} still tells one by one (change {known}; it has "
+                    f"them from {self.journal.snapshot_through + 1}): it comes from an old backup. Keep a copy, then give "
+                    "the node an empty index (remove index.db, or another database): it is built anew from the journal"
+                )
             if self.journal.position > known:
                 count = replay(Transaction(tx, (), self.clock), self.files, self.journal.after(known))
                 log.warning("the index was behind %s: %d changes were played back", self.folder / JOURNAL, count)
