@@ -90,7 +90,10 @@ class PostgresqlReads(Reads):
         self._lock = threading.Lock()
         self._closed = False
         self._db: psycopg.Connection[Any] | None = None
-        self._connect_again()
+        try:
+            self._connect_again()
+        except psycopg.Error:
+            self._connect_later()
 
     def close(self) -> None:
         with self._lock:
@@ -132,6 +135,9 @@ class PostgresqlReads(Reads):
         self._db = None
         self._known = {}  # whoever answers next may have lost what this one had committed
         db.close()
+        self._connect_later()
+
+    def _connect_later(self) -> None:
         threading.Thread(target=self._reconnect, name="towpath-reconnect", daemon=True).start()
 
     def _reconnect(self) -> None:

@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, select
 
-from oci_wire.errors import RegistryError
+from oci_wire.errors import RegistryError, Unavailable
 from registry_node.storage import history
 from registry_node.storage.changes import Transaction
 from registry_node.storage.epochs import Epochs
@@ -131,11 +132,17 @@ class Store:
         self._agree()
 
     def _join(self) -> None:
-        """A process that takes a killed one's place also writes down what that one had committed."""
+        """A process that takes a killed one's place also writes down what that one had committed; when PostgreSQL is
+        away, the next writer does."""
         self._turn = Turn(self.folder)
         self.metadata = _postgresql().join_index(self._dsn) if self._dsn else Metadata.join(self.folder / INDEX)
         self.journal = Journal(self.folder / JOURNAL)
-        with self._turn.mine(), self.metadata.reading() as tx:
+        with (
+            suppress(Unavailable),
+            in_port_words(self.health, "the index"),
+            self._turn.mine(),
+            self.metadata.reading() as tx,
+        ):
             self.journal.catch_up(tx)
 
     def _hot_reads(self) -> Reads:

@@ -24,6 +24,7 @@ from registry_node.storage.epochs import Epochs
 from registry_node.storage.errors import DatabaseCorrupt, DatabaseElsewhere, DatabaseTooNew, DatabaseUnreachable
 from registry_node.storage.metadata import Metadata
 from registry_node.storage.postgresql import PostgresqlReads, _engine, _lock_of_writers
+from registry_node.storage.store import Store
 from tests.postgresql import Cluster
 from tests.registry_node.pushes import CI, manifest_of, put_image
 
@@ -181,6 +182,25 @@ async def test_readers_are_refused_at_once_while_the_server_is_away(local: Local
     cluster.start()
     assert await patiently(local, "v") == image.digest
     assert (await local.tags(CI, "a")).items == ("v",)
+
+
+async def test_a_process_that_joins_while_the_server_is_away_waits_for_it(
+    tmp_path: Path, dsn: str, cluster: Cluster
+) -> None:
+    with closing(Store.prepare(tmp_path, dsn)):
+        cluster.stop()
+        try:
+            joined = LocalRegistry.open(tmp_path, shared=True, dsn=dsn)
+        finally:
+            cluster.start()
+        with closing(joined):
+            for _ in range(200):
+                try:
+                    image = await put_image(joined, "a", b"1", tags=["v"])
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.05)
+            assert await patiently(joined, "v") == image.digest
 
 
 async def test_a_reader_asks_while_a_commit_is_in_doubt(local: LocalRegistry, tmp_path: Path) -> None:
