@@ -253,10 +253,7 @@ class Front(asyncio.Protocol):
         self._next_request()
         if turn.broken:
             return self._linger()
-        if not turn.keep_alive or not turn.body.complete:
-            return self.close()
-        self._advance()
-        return None
+        return self._advance() if turn.keep_alive and turn.body.complete else self.close()
 
     # What goes out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ from registry_node.framing import Body
 from registry_node.heads import Head
 from registry_node.intake import BodyTooSlow, Intake, Intakes
 from registry_node.messages import ZERO_COPY, ClientGone, Message
+from registry_node.storage.incoming import whole
 
 HELD = 256 * 1024  # bytes of a body that wait for the app before reading pauses
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -139,18 +141,19 @@ class Turn:
     async def feed(self, intakes: Intakes, sink: Sink) -> None:
         """The ASGI extension BULK: gives what is left of the body to ``sink``, on a thread. Raises ClientGone once the
         sink has got what came, BodyTooSlow, RequestInvalid, Unavailable, and what the sink raises."""
-        if self.disconnected or self.broken:
-            parsed, self._arrived = bytes(self._arrived), bytearray()
-            if parsed and not self.broken:
-                sink(memoryview(parsed))  # little: reading pauses at HELD
-            raise ClientGone
-        if self._waits_for_continue:
+        if self._waits_for_continue and not self.disconnected:
             self._continue()
-        try:
-            lent, rest = self._front.lend()
-        except OSError as error:
-            raise Unavailable(f"this node cannot take the body now: {error.strerror}") from None
         parsed, self._arrived = bytes(self._arrived), bytearray()
+        try:
+            if self.disconnected or self.broken:
+                raise ClientGone
+            lent, rest = self._front.lend()
+        except (ClientGone, OSError) as error:
+            if parsed and not self.broken:
+                await whole(asyncio.to_thread(sink, memoryview(parsed)))
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unavailable("this node has no descriptor free for this body; try again") from None
+            raise ClientGone from None
         intake = Intake(lent, self.body, parsed, rest, sink)
         try:
             await intakes.complete(intake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from oci_wire.digest import Digest
 from oci_wire.errors import RequestInvalid
-from registry_node import build
+from registry_node import build, bulk
 from registry_node.app import App
 from registry_node.framing import Body, Chunked, Counted
 from registry_node.intake import Intake
@@ -399,3 +400,25 @@ async def test_a_chunked_body_that_breaks(node: Serve, runs: list[Intake]) -> No
         assert await asyncio.wait_for(reader.read(), 20) == b""  # what follows is no request
         writer.close()
         assert runs
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.EMFILE, 503), (errno.EBADF, None)])
+async def test_a_connection_that_cannot_be_lent(
+    node: Serve, monkeypatch: pytest.MonkeyPatch, number: int, status: int | None
+) -> None:
+    """No descriptor is free, or the transport has closed meanwhile: what the loop has read is kept."""
+
+    def of(transport: asyncio.BaseTransport) -> bulk.Bulk:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(bulk, "of", of)
+    async with node() as box:
+        session = await box.session()
+        reader, writer = await box.connect()
+        writer.write(box.head(f"PATCH {session} HTTP/1.1", f"Content-Length: {MIB}") + CONTENT[:10_000])
+        if status is None:
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+        else:
+            assert await status_of(reader) == status
+        writer.close()
+        assert 0 < await box.offset(session) <= 10_000
