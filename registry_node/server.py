@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import ipaddress
 import signal
 import socket
@@ -209,6 +210,7 @@ async def _serve(
             _say_ready(settings, listener)
         else:
             place.lifeline.ready()
+        gc.freeze()  # what the start has made stays: collections need not look at it
         await server.serve(sockets=[listener])
 
 

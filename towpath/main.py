@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from towpath.exits import Exit
@@ -69,6 +70,9 @@ def run(arguments: Sequence[str]) -> Exit:
 
         print(f"towpath {version('towpath')}")
         return Exit.DONE
+    settings = _settings_of_a_node(arguments)
+    if settings is not None:
+        return _serve(settings)
     from towpath.problems import guarded
 
     return guarded(lambda: _call(first, arguments), as_json=_wants_json(arguments))
@@ -86,8 +90,34 @@ def root_help() -> str:
     return "\n".join(lines)
 
 
+def _settings_of_a_node(arguments: Sequence[str]) -> str | None:
+    """Of ``serve --settings FILE`` written so, as machines write it; everything else is read by the parser."""
+    plain = len(arguments) == 3 and tuple(arguments[:2]) == ("serve", "--settings")
+    return arguments[2] if plain and not arguments[2].startswith("-") else None
+
+
+def _serve(settings: str) -> Exit:
+    from pathlib import Path
+
+    from towpath.node_process import run_node
+
+    try:
+        return run_node(Path(settings))
+    except (KeyboardInterrupt, Exception) as error:
+        from towpath.problems import guarded
+
+        return guarded(partial(_fail, error), as_json=False)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    raise error
+
+
 def _call(name: str, arguments: Sequence[str]) -> Exit:
-    app = app_of(name)
+    from towpath.imports import without_collection
+
+    with without_collection():
+        app = app_of(name)
     result: Any = app(arguments[1:], exit_on_error=False, print_error=False)
     return Exit.DONE if result is None else Exit(result)
 

@@ -13,8 +13,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from towpath.exits import Exit
+from towpath.node_process import run_node
 from towpath.output import PLAIN, Options
-from towpath.problem import Problem
 from towpath.workspace import HERE, Where
 
 
@@ -25,17 +25,7 @@ def serve(
 ) -> Exit:
     """Run one registry node in the foreground until it is told to stop (SIGTERM drains)."""
     del options
-    from registry_node import settings as node_settings
-    from registry_node.server import run
-
-    try:
-        loaded = node_settings.load(settings)
-    except node_settings.SettingsInvalid as error:
-        raise Problem(
-            "settings-invalid", str(error), next="correct the file, or let `towpath up` render it", exit=Exit.USAGE
-        ) from None
-    run(loaded, settings)
-    return Exit.DONE
+    return run_node(settings)
 
 
 async def control(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
