@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from oci_wire import errors
 from towpath.exits import Exit
+from towpath.imports import without_collection
 from towpath.main import VERBS, app_of, root_help, run
 from towpath.output import Output, aligned
 from towpath.problem import Problem
@@ -30,6 +33,41 @@ def test_help_imports_no_command_line_library() -> None:
     program = f"import sys; from towpath.main import run; run(['--help']); print({heavy})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+def test_a_node_starts_without_the_parser_and_says_what_is_wrong_as_other_verbs_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "node.json"
+    settings.write_text("{}")
+    seen = "[name for name in ('cyclopts', 'towpath.workspace') if name in sys.modules]"
+    program = f"""
+import sys
+from registry_node import server
+from towpath import main
+server.run = lambda *_: print({seen})
+print(int(main.run(["serve", "--settings", sys.argv[1]])))"""
+    given = {"node": "a", "scope": "a", "listen": {"port": 0}, "data": str(tmp_path)}
+    (tmp_path / "good.json").write_text(json.dumps(given))
+    command = [sys.executable, "-c", program, str(tmp_path / "good.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n0\n"
+    assert run(["serve", "--settings", str(settings)]) is Exit.USAGE
+    plain = capsys.readouterr().err
+    assert "error[settings-invalid]" in plain
+    assert run(["serve", f"--settings={settings}"]) is Exit.USAGE
+    assert capsys.readouterr().err == plain
+    assert run(["serve", "--settings", "--nope"]) is Exit.USAGE
+
+
+def test_imports_without_collection_leave_it_on() -> None:
+    before = gc.get_freeze_count()
+    with pytest.raises(KeyError), without_collection():
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > before
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", VERBS)
