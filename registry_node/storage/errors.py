@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -77,6 +77,7 @@ class Health:
 
     def __init__(self) -> None:
         self.failure = ""
+        self.on_failure: Callable[[], None] = lambda: None  # lets other processes know
 
     def check(self) -> None:
         """Raises Unavailable when the disk has failed."""
@@ -85,6 +86,7 @@ class Health:
 
     def fail(self, reason: str) -> None:
         self.failure = self.failure or reason
+        self.on_failure()
         log.critical("the disk failed, this node only reads from now on: %s", reason)
 
 

@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from oci_wire.errors import BlobUploadUnknown, RangeInvalid, Unavailable
@@ -57,11 +57,17 @@ class Ownership:
 
 
 class Turn:
-    """The right to write to index and journal, which the processes of a node pass round. One thread uses it."""
+    """The right to write to index and journal, which the processes of a node pass round. One thread uses it.
 
-    def __init__(self, folder: Path) -> None:
+    The file is empty, or has a byte since the disk failed one of them: what that one wrote is lost to all, and another
+    one's fsync might not say so, so none writes any more."""
+
+    def __init__(self, folder: Path, *, first: bool = False) -> None:
+        """``first``: of a node that starts."""
         # opened by each process for itself: a flock belongs to what open(2) gave
         self._file = os.open(folder / "turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if first:
+            os.ftruncate(self._file, 0)
 
     @contextmanager
     def mine(self) -> Iterator[None]:
@@ -69,9 +75,16 @@ class Turn:
         if not _locked(self._file, TURN_SECONDS):
             raise Unavailable("another process of this node is busy writing; try again", retry_after=1.0)
         try:
+            if os.pread(self._file, 1, 0):
+                raise Unavailable("this node only reads since its disk failed; check the disk, restart")
             yield
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def end(self) -> None:
+        """The disk has failed: nobody gets the turn any more."""
+        with suppress(OSError):  # what can no longer be written to lets the others know by itself
+            os.pwrite(self._file, b"!", 0)
 
     def close(self) -> None:
         if self._file >= 0:

@@ -125,7 +125,7 @@ class Store:
 
     def _prepare(self) -> None:
         self.files.prepare()
-        self._turn = Turn(self.folder)
+        self._take_turns(Turn(self.folder, first=True))
         path = self.folder / INDEX
         self.metadata = _postgresql().open_index(self._dsn, self.folder) if self._dsn else Metadata.open(path)
         self.journal = Journal.open(self.folder / JOURNAL)
@@ -134,7 +134,7 @@ class Store:
     def _join(self) -> None:
         """A process that takes a killed one's place also writes down what that one had committed; when PostgreSQL is
         away, the next writer does."""
-        self._turn = Turn(self.folder)
+        self._take_turns(Turn(self.folder))
         self.metadata = _postgresql().join_index(self._dsn) if self._dsn else Metadata.join(self.folder / INDEX)
         self.journal = Journal(self.folder / JOURNAL)
         with (
@@ -144,6 +144,10 @@ class Store:
             self.metadata.reading() as tx,
         ):
             self.journal.catch_up(tx)
+
+    def _take_turns(self, turn: Turn) -> None:
+        self._turn = turn
+        self.health.on_failure = turn.end
 
     def _hot_reads(self) -> Reads:
         if self._dsn:

@@ -7,9 +7,12 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tests.nodes import running
+from tests.postgresql import server
 from tests.registry_node.linearizability.recorder import kill_one, record
 
 _ROUND = 10.0  # seconds of one history
@@ -17,7 +20,13 @@ _ROUND = 10.0  # seconds of one history
 
 def main() -> int:
     options = _options()
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "box", processes=options.processes) as node:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settings: dict[str, Any] = {"processes": options.processes}
+        if options.postgresql:
+            (folder / "dsn").write_text(stack.enter_context(server()).database())
+            settings["index"] = {"postgresql": {"dsn_file": str(folder / "dsn")}}
+        node = stack.enter_context(running(folder / "box", **settings))
         until, number, asked = time.monotonic() + options.seconds, 0, 0
         while time.monotonic() < until:
             number += 1
@@ -44,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tags", type=int, default=3)
+    parser.add_argument("--postgresql", action="store_true", help="keep the index in a PostgreSQL of its own")
     parser.add_argument("--kill", action="store_true", help="kill one process in the middle of each round")
     return parser.parse_args()
 

@@ -215,6 +215,17 @@ async def test_a_process_that_keeps_the_turn_makes_the_others_wait_not_fail(
         await shared[1].put_manifest(CI, "a", image, tags=["v3"])
 
 
+async def test_the_failed_disk_of_one_process_stops_the_writes_of_all(tmp_path: Path) -> None:
+    for one, other in pair(tmp_path, None):
+        image = await put_image(one, "a", b"1", tags=["v1"])
+        one._store.health.fail("the test")
+        with pytest.raises(Unavailable, match="only reads since its disk failed"):
+            await other.put_manifest(CI, "a", image, tags=["v2"])
+        assert other.reads.resolve("a", "v1").digest == image.digest
+    for _, other in pair(tmp_path, None):  # the node was started again
+        await other.put_manifest(CI, "a", image, tags=["v2"])
+
+
 def test_a_shared_folder_belongs_to_its_node(tmp_path: Path) -> None:
     with closing(Store.prepare(tmp_path)):
         with closing(Store.share(tmp_path)), pytest.raises(DataFolderInUse):
