@@ -10,8 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oci_wire.digest import Digest
@@ -218,7 +217,6 @@ async def test_beyond_a_rate_limit_the_long_way_refuses(tmp_path: Path) -> None:
     assert [each is not None for each in answers] == [True] * 19 + [False] * 11
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=300))
 def test_recent_keeps_the_last_ones_and_no_more(steps: list[tuple[int, bool]]) -> None:
     recent: Recent[int, int] = Recent(8)

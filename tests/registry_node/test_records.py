@@ -26,7 +26,6 @@ from tests.registry_node.conftest import DEV, asking, settings
 from tests.registry_node.images import push_image
 from tests.registry_node.test_app import AUTH, raw
 
-_ANY_PACE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # busy machines too
 Lines = Callable[[], list[dict[str, Any]]]
 
 
@@ -109,7 +108,7 @@ async def test_both_ways_log_the_same_line_and_no_id_comes_twice(node: tuple[App
     assert abs(short[0]["time"] - long["time"]) < 60
 
 
-@hypothesis_settings(suppress_health_check=_ANY_PACE, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(method=st.text(), path=st.binary(max_size=2000), who=st.text(max_size=80), remote=st.text(max_size=50))
 def test_a_line_of_the_short_way_is_json_whatever_was_asked(
     capsys: pytest.CaptureFixture[str], method: str, path: bytes, who: str, remote: str
@@ -128,7 +127,7 @@ def test_a_line_of_the_short_way_is_json_whatever_was_asked(
 
 
 @given(path=st.binary(max_size=60).filter(lambda path: b"?" not in path))
-@hypothesis_settings(suppress_health_check=_ANY_PACE, deadline=None, max_examples=50)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 async def test_any_path_is_one_line_of_json(node: tuple[App, Lines], path: bytes) -> None:
     app, lines = node
     await raw(app, "GET", b"/v2/" + path)
@@ -155,7 +154,6 @@ def test_a_forked_process_has_ids_of_its_own() -> None:
     assert theirs[:16] != ours[:16]
 
 
-@hypothesis_settings(suppress_health_check=_ANY_PACE, deadline=None)
 @given(st.lists(st.floats(0, 1000), min_size=1))
 def test_a_tally_is_a_histogram(times: list[float]) -> None:
     metrics = Metrics()
