@@ -75,7 +75,7 @@ class PlainBulk:
             except BlockingIOError:
                 if not self._ready(select.POLLIN, seconds):
                     raise TimeoutError("nothing came") from None
-            except ConnectionError:
+            except OSError:  # reset, or no way to the client any more
                 return 0
 
     def send_file(self, file: int, offset: int, count: int, seconds: float) -> int:

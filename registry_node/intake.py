@@ -8,6 +8,7 @@ loop, so that few threads are enough for any number of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import time
 from collections.abc import Iterator
@@ -122,7 +123,8 @@ def _buffer() -> Iterator[mmap.mmap]:
         if len(_free) < _KEPT:
             _free.append(buffer)
         else:
-            buffer.close()
+            with contextlib.suppress(BufferError):  # an error on its way up holds it; it goes with that
+                buffer.close()
 
 
 class Intakes:
