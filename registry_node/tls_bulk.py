@@ -61,10 +61,10 @@ class TlsBulk:
 
     def _decrypt(self, view: memoryview) -> int | None:
         """Bytes of plain text; None: more must come first."""
-        filled = 0
+        filled, size, tls, incoming = 0, len(view), self._tls, self._incoming
         try:
-            while filled < len(view) and self._waiting:
-                count = cast(int, self._tls.read(len(view) - filled, view[filled:]))  # with a buffer: how many
+            while filled < size and (incoming.pending or tls.pending()):
+                count = cast(int, tls.read(size - filled, view[filled:]))  # with a buffer: how many
                 if not count:
                     self._ended = True
                     break
@@ -101,9 +101,10 @@ class TlsBulk:
         return sent
 
     def _encrypt(self, view: memoryview) -> None:
+        write, position, size = self._tls.write, 0, len(view)
         try:
-            while view:
-                view = view[self._tls.write(view[:RECORD]) :]
+            while position < size:
+                position += write(view[position : position + RECORD])
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"TLS: {error.reason}") from None
         self._unsent = memoryview(self._outgoing.read())

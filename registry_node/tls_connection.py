@@ -1,6 +1,6 @@
 """TLS between a TCP transport and a protocol that sees plain bytes; to that protocol this is the transport.
 
-Why not uvloop's own: there the keys stay inside, and so a bulk transfer could not leave the event loop (decision 0006).
+Why not uvloop's own: there the keys stay inside, and so a bulk transfer could not leave the event loop (decision 0009).
 The handshake has its own limit of time and nobody waits for it. Plain HTTP on this port gets a 400 that says so.
 """
 
