@@ -32,7 +32,7 @@ from registry_node.metrics import write_line
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _HANDLED = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
-_DEATHS, _DEATH_SECONDS = 5, 60.0  # more of them in that time: something is wrong that a new process will not mend
+_DEATHS, _DEATH_SECONDS = 10, 60.0  # more of them in that time: something is wrong that a new process will not mend
 _PATIENCE = 10.0  # seconds beyond the drain, then SIGKILL
 
 
