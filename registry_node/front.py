@@ -31,6 +31,7 @@ from registry_node.settings import Limits
 from registry_node.shared import AtOnce, Refused, Shared
 from registry_node.turn import Turn, scope_of
 
+_STEPS = 32  # requests of one pipeline that are answered in one go
 _LINGER_SECONDS = 2.0  # for what a refused client still sends
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
 
@@ -38,7 +39,8 @@ _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has t
 def front_of(at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES) -> Callable[..., Front]:
     """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
     intakes = Intakes(limits.upload_threads, limits.body_seconds, limits.body_bytes)
-    return partial(Front, Shared(at_once, limits, refused, proxies, intakes, Outflows(limits.download_threads)))
+    outflows = Outflows(limits.download_threads, limits.answer_seconds)
+    return partial(Front, Shared(at_once, limits, refused, proxies, intakes, outflows))
 
 
 class Front(asyncio.Protocol):
@@ -60,7 +62,7 @@ class Front(asyncio.Protocol):
         self._input, self._in_head = bytearray(), False
         self._heads = HeadReader(shared.limits.header_bytes)
         self._turn: Turn | None = None
-        self._began = self._reading_paused = self._closing = self._lent = False
+        self._began = self._reading_paused = self._closing = self._lent = self._going_on = False
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._default: tuple[Any, bytes] = (None, b"")
@@ -101,10 +103,17 @@ class Front(asyncio.Protocol):
         self._closing = True
         self._transport.abort()
 
+    def _drop(self) -> None:
+        """Closes. What still waits for a client that takes nothing would keep the connection for ever."""
+        (self.cut if self._transport.get_write_buffer_size() else self.close)()
+
     def _waited_too_long(self) -> None:
-        limits = self._limits
-        if self._turn is None or not self._turn.fail(BodyTooSlow.by(limits.body_seconds, limits.body_bytes)):
-            self.close()
+        if not self._can_write.is_set():
+            return self.cut()
+        too_slow = BodyTooSlow.by(self._limits.body_seconds, self._limits.body_bytes)
+        if self._turn is None or not self._turn.fail(too_slow):
+            self._drop()
+        return None
 
     # What comes in
 
@@ -128,11 +137,24 @@ class Front(asyncio.Protocol):
 
     def _advance(self) -> None:
         try:
-            while not self._closing and (self._turn or self._can_write.is_set()) and self._step():
-                pass
+            for _ in range(_STEPS):
+                if self._closing or not (self._turn or self._can_write.is_set()) or not self._step():
+                    break
+            else:
+                self._go_on_soon()
         except RegistryError as error:
             self._refuse(error)
         self.pace()
+
+    def _go_on_soon(self) -> None:
+        """A long pipeline waits between its requests, so that others are served."""
+        if not self._going_on:
+            self._going_on = True
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        self._advance()
 
     def _step(self) -> bool:
         """One thing done with the input. False: there is nothing to do until something happens."""
@@ -158,7 +180,7 @@ class Front(asyncio.Protocol):
         """Reading pauses while what came is more than somebody takes."""
         turn = self._turn
         if turn is None:
-            pause = not self._can_write.is_set()
+            pause = not self._can_write.is_set() or (self._going_on and len(self._input) > self._limits.header_bytes)
         else:
             pause = self._lent or turn.full or (turn.body.complete and len(self._input) > self._limits.header_bytes)
             self._patience.body(hungry=not pause and turn.waits)
@@ -240,7 +262,7 @@ class Front(asyncio.Protocol):
             return self.close()
         self._closing = True
         self._transport.write_eof()
-        self._loop.call_later(_LINGER_SECONDS, self._transport.close)
+        self._loop.call_later(_LINGER_SECONDS, self._drop)
         return None
 
     def _next_request(self) -> None:
@@ -272,9 +294,11 @@ class Front(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._can_write.clear()
+        self._patience.writing(blocked=True)
 
     def resume_writing(self) -> None:
         self._can_write.set()
+        self._patience.writing(blocked=False)
         if self._turn is None:
             self._advance()
 
@@ -288,7 +312,7 @@ class Front(asyncio.Protocol):
                 await self._send_lent(file, offset, count)
             else:
                 sock = self._transport.get_extra_info("socket").fileno()
-                await zerocopy.send(self._loop, sock, file, offset, count)
+                await zerocopy.send(self._loop, sock, file, offset, count, stalled=self._limits.answer_seconds)
         except BaseException:  # also cancelled: the client must not take half for whole
             self.cut()
             raise

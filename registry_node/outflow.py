@@ -14,14 +14,15 @@ from registry_node.bulk import Bulk
 from registry_node.storage.incoming import ended
 
 _SLICE = 8 * 1024 * 1024  # bytes until another answer gets its turn
-_STALLED = 300.0  # seconds without a byte taken
 _PAUSE = 0.02  # seconds in which the client takes nothing until the thread goes
 
 
 class Outflows:
     """The threads that send, so many at once; others wait for their turn."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, stalled: float) -> None:
+        """``stalled``: seconds that a client may take nothing."""
+        self._stalled = stalled
         self._threads = ThreadPoolExecutor(threads, "towpath-outflow")
 
     async def send(self, lent: Bulk, file: int, offset: int, count: int) -> None:
@@ -39,14 +40,14 @@ class Outflows:
                 raise
             offset, count = offset + sent, count - sent
             if sent < asked:
-                await _writable(loop, lent.fileno())
+                await _writable(loop, lent.fileno(), self._stalled)
 
 
-async def _writable(loop: asyncio.AbstractEventLoop, out: int) -> None:
+async def _writable(loop: asyncio.AbstractEventLoop, out: int, stalled: float) -> None:
     ready = asyncio.Event()
     loop.add_writer(out, ready.set)
     try:
-        async with asyncio.timeout(_STALLED):
+        async with asyncio.timeout(stalled):
             await ready.wait()
     finally:
         loop.remove_writer(out)

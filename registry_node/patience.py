@@ -1,4 +1,4 @@
-"""How long a client may keep one connection waiting: for a request, for its head, for its body."""
+"""How long a client may keep one connection waiting: for a request, for its head, its body, or to take its answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ class Patience:
         self._loop, self._limits, self._over = loop, limits, over
         self._deadline: float | None = loop.time() + limits.idle_seconds
         self._hungry, self._came = False, 0
-        self._tick_seconds = max(min(limits.head_seconds, limits.idle_seconds, limits.body_seconds) / 4, 0.01)
+        self._blocked: float | None = None  # until when it may take nothing of what waits for it
+        shortest = min(limits.head_seconds, limits.idle_seconds, limits.body_seconds, limits.answer_seconds)
+        self._tick_seconds = max(shortest / 4, 0.01)
         self._timer = loop.call_later(self._tick_seconds, self._tick)
 
     def idle(self) -> None:
@@ -47,11 +49,17 @@ class Patience:
         if self._came >= self._limits.body_bytes:
             self._hungry = False  # the time begins anew when more is waited for
 
+    def writing(self, *, blocked: bool) -> None:
+        """Whether more of an answer waits than the client takes. Whoever takes a little now and then is blocked all the
+        time: the buffers of kernel and transport must get emptier by some 200 KiB."""
+        self._blocked = self._loop.time() + self._limits.answer_seconds if blocked else None
+
     def stop(self) -> None:
         self._timer.cancel()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._tick_seconds, self._tick)
-        if self._deadline is not None and self._loop.time() >= self._deadline:
-            self._deadline = None
+        now = self._loop.time()
+        if any(each is not None and now >= each for each in (self._deadline, self._blocked)):
+            self._deadline = self._blocked = None
             self._over()

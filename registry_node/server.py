@@ -6,9 +6,11 @@ Whatever keeps a node from starting ends as one message - what, where, why, what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import ipaddress
+import resource
 import signal
 import socket
 import sys
@@ -100,9 +102,18 @@ def run(settings: NodeSettings, source: Path | None = None) -> None:
     """Runs the node until SIGTERM or SIGINT. ``source``: the settings file, which is watched (reload.py). Raises
     SystemExit(1) when it cannot start."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens to it
+    _allow_files()
     with _explained():
         (_run_several if settings.processes > 1 else _run_one)(settings, source)
         write_line(level="info", event="stopped", node=settings.node)
+
+
+def _allow_files() -> None:
+    """As many open files as the host lets us have: each connection is one, and the usual 1,024 are soon taken by clients
+    that say nothing."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _run_one(settings: NodeSettings, source: Path | None) -> None:

@@ -142,6 +142,9 @@ class Limits(Strict):
         "come; a slower sender gets 408 REQUEST_INVALID, and an upload session keeps what came.",
     )
     body_bytes: int = Field(default=16 * 1024, ge=1, description="See `body_seconds`.")
+    answer_seconds: float = Field(
+        default=300.0, gt=0, description="A client that takes nothing of its answer for so long is cut off."
+    )
     upload_threads: int = Field(
         default=8,
         ge=1,

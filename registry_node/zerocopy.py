@@ -11,14 +11,16 @@ import asyncio
 import os
 
 _PIECE = 1024 * 1024  # bytes before others on the event loop get their turn
-_STALLED = 300.0  # seconds without a byte taken
 
 
-async def send(loop: asyncio.AbstractEventLoop, sock: int, file: int, offset: int, count: int) -> None:
-    """Sends ``count`` bytes of ``file`` from ``offset``. Both descriptors stay the caller's.
+async def send(
+    loop: asyncio.AbstractEventLoop, sock: int, file: int, offset: int, count: int, *, stalled: float
+) -> None:
+    """Sends ``count`` bytes of ``file`` from ``offset``. Both descriptors stay the caller's. ``stalled``: seconds that
+    the client may take nothing.
 
     Raises OSError when the client is gone, TimeoutError when it takes nothing, EOFError when the file is too short."""
-    sending = _Sending(loop, os.dup(sock), file, offset, count)
+    sending = _Sending(loop, os.dup(sock), file, offset, count, stalled=stalled)
     try:
         await sending.done
     finally:
@@ -28,10 +30,12 @@ async def send(loop: asyncio.AbstractEventLoop, sock: int, file: int, offset: in
 class _Sending:
     """``done``: all of it was sent, or it cannot be."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, out: int, file: int, offset: int, count: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, out: int, file: int, offset: int, count: int, *, stalled: float
+    ) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
         self._loop, self._out, self._file = loop, out, file
-        self._offset, self._left, self._seen = offset, count, -1
+        self._offset, self._left, self._seen, self._stalled = offset, count, -1, stalled
         loop.add_writer(out, self._send_piece)
         self._look()
 
@@ -59,6 +63,6 @@ class _Sending:
     def _look(self) -> None:
         """Whether anything was sent since the last look."""
         if self._seen == self._offset and not self.done.done():
-            self.done.set_exception(TimeoutError(f"the client took nothing for {_STALLED:g} s"))
+            self.done.set_exception(TimeoutError(f"the client took nothing for {self._stalled:g} s"))
         self._seen = self._offset
-        self._timer = self._loop.call_later(_STALLED, self._look)
+        self._timer = self._loop.call_later(self._stalled, self._look)

@@ -31,6 +31,7 @@ _BROKEN = (errno.EIO, errno.EROFS)
 # SQLSTATE classes: connection, resources, a server that stops or starts, one that only reads; then locks and time-outs.
 _AWAY = ("08", "53", "57P", "58", "25006", "28")
 _IN_THE_WAY = ("40", "55", "57014")
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of what other requests give back soon
 
 
 class CannotOpen(Exception):
@@ -105,6 +106,8 @@ def in_port_words(health: Health, what: str, *, reading: bool = False) -> Iterat
 
 
 def _of_reading(what: str, error: OSError) -> Exception:
+    if error.errno in _SHORT:
+        return _too_much(what, error)
     log.error("%s: %s", what, error)
     return Internal(f"{what} cannot be read from this node's disk: {error.strerror}")
 
@@ -115,8 +118,14 @@ def _of_disk(health: Health, what: str, error: OSError) -> Exception:
     if error.errno in _BROKEN:
         health.fail(f"{what}: {error.strerror}")
         return Unavailable(f"the disk failed while writing {what}: {error.strerror}")
+    if error.errno in _SHORT:
+        return _too_much(what, error)
     log.error("%s: %s", what, error)
     return Internal(f"{what}: {error.strerror or 'the disk refused'}")
+
+
+def _too_much(what: str, error: OSError) -> Exception:
+    return Unavailable(f"{what}: this node does too much at once ({error.strerror}); try again", retry_after=1.0)
 
 
 def of_database(health: Health, what: str, error: BaseException) -> Exception:
