@@ -223,11 +223,10 @@ class Front(asyncio.Protocol):
 
     def _extend(self, turn: Turn) -> None:
         """What this connection can do beyond ASGI."""
-        if not bulk.lendable(self._transport):
-            return
-        turn.scope["extensions"][ZERO_COPY] = {}
-        if not turn.body.complete:
-            turn.scope["extensions"][BULK] = {"feed": partial(turn.feed, self._shared.intakes)}
+        if bulk.lendable(self._transport):
+            turn.scope["extensions"][ZERO_COPY] = {}
+            if not turn.body.complete:
+                turn.scope["extensions"][BULK] = {"feed": partial(turn.feed, self._shared.intakes)}
 
     def lend(self) -> tuple[Bulk, bytes]:
         """This connection for a thread, and what came of it that nobody has read. Raises OSError."""
@@ -252,8 +251,7 @@ class Front(asyncio.Protocol):
         head, remote = method == "HEAD", self._client[0] if self._client else ""
         request_id = self._shared.refused(method, path, error.status, 0 if head else len(to_json(error)), remote)
         self.write(refusal(error, request_id, self.default_lines(), head=head))
-        self._linger()
-        return None
+        return self._linger()
 
     def _linger(self) -> None:
         """Ends our side and reads on for a moment: closing at once would reset the connection, and a client that still
@@ -305,7 +303,7 @@ class Front(asyncio.Protocol):
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """The bytes of a file after all that was written before. Cuts the connection when it cannot send them all."""
         try:
-            await self._written()
+            await zerocopy.all_written(self._transport, self.writable, _OUT_HIGH)
             if self._closing:
                 return
             if self._encrypted:
@@ -323,12 +321,3 @@ class Front(asyncio.Protocol):
             await self._shared.outflows.send(lent, file, offset, count)
         finally:
             self.give_back(lent, rest)
-
-    async def _written(self) -> None:
-        """Returns once the transport has nothing left to send."""
-        self._transport.set_write_buffer_limits(0)  # now writable means just that
-        while self._transport.get_write_buffer_size() and not self._closing:
-            await asyncio.sleep(0)  # until the transport has seen to it
-            await self.writable()
-        if not self._closing:
-            self._transport.set_write_buffer_limits(_OUT_HIGH)

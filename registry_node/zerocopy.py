@@ -9,8 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 
 _PIECE = 1024 * 1024  # bytes before others on the event loop get their turn
+
+
+async def all_written(transport: asyncio.WriteTransport, writable: Callable[[], Awaitable[None]], high: int) -> None:
+    """Returns once the transport has nothing left to send, or is closing. ``writable`` returns while its buffer is
+    below its limit, which is ``high`` again at the end."""
+    transport.set_write_buffer_limits(0)  # now writable means just that
+    while transport.get_write_buffer_size() and not transport.is_closing():
+        await asyncio.sleep(0)  # until the transport has seen to it
+        await writable()
+    if not transport.is_closing():
+        transport.set_write_buffer_limits(high)
 
 
 async def send(
