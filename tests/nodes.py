@@ -42,12 +42,6 @@ GRANTS: tuple[dict[str, Any], ...] = (
     {"to": "reader", "allow": ["pull"]},
     {"to": "towpath-engine", "allow": ["pull", "push", "delete", "annotate", "promote"]},
 )
-_SERVE = """
-import pathlib, sys
-from registry_node import server, settings
-file = pathlib.Path(sys.argv[1])
-server.run(settings.load(file), file)
-"""
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -77,7 +71,7 @@ class RunningNode:
     def __init__(
         self, folder: Path, *, program: str = "", trust: ssl.SSLContext | None = None, **settings: Any
     ) -> None:
-        self._program = ["-m", program] if program else ["-c", _SERVE]
+        self._program = ["-m", program] if program else ["-m", "towpath", "serve", "--settings"]
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data, self.log = folder, folder / "data", folder / "node.log"
         self.settings_file = folder / "settings.json"
