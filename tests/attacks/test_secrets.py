@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ def test_no_secret_lies_about(node: RunningNode, target: Target) -> None:
         said.append(http.get("/metrics"))
     assert node.process is not None
     process = psutil.Process(node.process.pid)
+    end = time.monotonic() + 10
+    while len(log_lines(node)) <= 20 and time.monotonic() < end:  # lines are written in bundles
+        time.sleep(0.05)
     about = [answer.text + repr(answer.headers) for answer in said]
     about += [node.log.read_text(), " ".join(process.cmdline()), repr(process.environ())]
     assert len(log_lines(node)) > 20

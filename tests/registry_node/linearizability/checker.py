@@ -4,14 +4,16 @@ Wing & Gong (1993) with Lowe's memoisation (2017): take, one after the other, op
 comes before; go back where that leads nowhere; never look twice at the same set of operations done with the same
 value. Each tag is checked by itself: linearizability is local (Herlihy & Wing 1990).
 
-An operation that got no answer may have happened at any time after its beginning, or never.
+An operation that got no answer may have happened at any time after its beginning, or never. Of those that do the same
+(a deletion; a value that nobody read) the one that began first goes first: where a later one fits, it fits too. Without
+that, a server that is away for a second leaves more sets of them than can be looked at.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -55,8 +57,20 @@ def stuck(history: Iterable[Operation], initial: str | None = None) -> Operation
     operations = sorted(
         (each for each in history if each.answered or each.kind is not Kind.READ), key=lambda each: each.began
     )
-    search = _Search(operations)
+    search = _Search(_without_unread_values(operations))
     return None if search.run(initial) else operations[search.furthest]
+
+
+_UNREAD = ""
+
+
+def _without_unread_values(operations: Sequence[Operation]) -> list[Operation]:
+    """Values that no read saw are alike."""
+    read = {each.value for each in operations if each.kind is Kind.READ}
+    return [
+        replace(each, value=_UNREAD) if each.kind is Kind.SET and each.value not in read else each
+        for each in operations
+    ]
 
 
 class _Search:
@@ -84,7 +98,7 @@ class _Search:
     def _next(self, done: int, held: str | None, first: int) -> list[tuple[int, str | None, int]]:
         """All that may happen next: what began before any operation that is left has ended."""
         found = []
-        end = math.inf
+        end, waiting = math.inf, set[tuple[Kind, str | bool | None]]()
         while first < len(self._operations) and done >> first & 1:
             first += 1
         self.furthest = max(self.furthest, min(first, len(self._operations) - 1))
@@ -94,6 +108,10 @@ class _Search:
                 continue
             if operation.began > end:
                 break
+            if not operation.answered:
+                if (operation.kind, operation.value) in waiting:
+                    continue
+                waiting.add((operation.kind, operation.value))
             end = min(end, operation.ended)
             possible, then = operation.after(held)
             if possible:

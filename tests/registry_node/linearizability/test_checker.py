@@ -56,6 +56,15 @@ def test_bad(name: str) -> None:
     assert not linearizable(BAD[name])
 
 
+def test_a_server_that_was_away_leaves_much_unanswered() -> None:
+    """As many sets as atoms in a cup: only those that differ in what was read are looked at."""
+    unanswered = [Operation(SET, f"lost {at}", at / 100) for at in range(80)]
+    unanswered += [Operation(DELETE, None, at / 100) for at in range(40)]
+    rest = [(SET, "a", 1, 2), (READ, None, 3, 4), (SET, "b", 5, 6), (DELETE, True, 7, 8), (READ, "b", 9, 10)]
+    assert linearizable([*unanswered, *ops(*rest[:4])])
+    assert not linearizable([*unanswered, *ops(*rest)])
+
+
 def test_the_place_of_the_trouble_is_named() -> None:
     history = BAD["a stale read"]
     assert stuck(history) == history[2]
