@@ -64,6 +64,7 @@ def whole(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
     wanted = Wanted(megabytes=given.megabytes)
     parts = {
         "plain": lambda: plain(figures, folder / "plain", wanted, given),
+        "processes": lambda: apart.processes(figures, folder / "processes", given),
         "tls": lambda: tls(figures, folder / "tls", wanted, given),
         "memory": lambda: apart.memory(figures, folder / "memory", given),
         "start": lambda: apart.start(figures, folder / "start", given),
@@ -125,7 +126,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each run of wrk")
     parser.add_argument("--megabytes", type=int, default=256, help="of a large blob")
-    parser.add_argument("--only", action="append", help="plain, tls, memory, start, tags, clients, postgresql")
+    parser.add_argument(
+        "--only", action="append", help="plain, processes, tls, memory, start, tags, clients, postgresql"
+    )
     given = parser.parse_args()
     figures, before = Figures(), machine()
     with tempfile.TemporaryDirectory(prefix="towpath-bench-") as name:

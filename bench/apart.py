@@ -103,3 +103,23 @@ def postgresql(figures: Figures, folder: Path, given: argparse.Namespace) -> Non
                     rounds.small_reads(
                         peer, folder, figures.of(peer.name), seconds=given.seconds, suffix=", PostgreSQL"
                     )
+
+
+def processes(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
+    """Our node with a process for each core, as the Go registries use all cores by themselves."""
+    wanted, suffix = Wanted(repositories=200, tags=20, megabytes=1), ", 2 processes"
+    starts = [
+        partial(towpath, folder / "ours", wanted.names, processes=2),
+        partial(distribution, folder / "d3", D3),
+    ]
+    with started(starts) as peers:
+        for peer in peers:
+            with peer.client() as client:
+                peer.content = prepare(client, wanted)
+        for _ in range(given.rounds):
+            for peer in peers:
+                record = figures.of(peer.name)
+                rounds.small_reads(peer, folder, record, seconds=given.seconds, suffix=suffix)
+                rounds.reads_during_uploads(
+                    peer, folder, record, seconds=given.seconds, megabytes=given.megabytes, suffix=suffix
+                )

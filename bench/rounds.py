@@ -20,14 +20,14 @@ def _content(peer: Peer) -> Content:
 
 
 def small_reads(peer: Peer, folder: Path, record: Record, *, seconds: int, suffix: str = "") -> None:
+    """``suffix``: of the lines' names, for a node that is set up otherwise."""
     manifests = _content(peer).manifests
     for connections in (1, 16, 64):
         rate = load.gets(peer, folder, manifests, connections, seconds)
         record(f"manifest GET x{connections}{suffix}", rate.rps)
-        if connections == 64 and not suffix:
-            record("manifest GET x64, p99", rate.p99)
-    if not suffix:
-        record("64 KB blob GET x16", load.gets(peer, folder, _content(peer).small_blobs, 16, seconds).rps)
+    record(f"manifest GET x64, p99{suffix}", rate.p99)
+    blobs = load.gets(peer, folder, _content(peer).small_blobs, 16, seconds)
+    record(f"64 KB blob GET x16{suffix}", blobs.rps)
 
 
 def large_reads(peer: Peer, record: Record, *, at_once: tuple[int, ...]) -> None:
@@ -46,14 +46,16 @@ def uploads(peer: Peer, record: Record, *, megabytes: int) -> None:
     record("upload chunked", megabytes / transfers.upload(peer, megabytes, chunked=True))
 
 
-def reads_during_uploads(peer: Peer, folder: Path, record: Record, *, seconds: int, megabytes: int) -> None:
+def reads_during_uploads(
+    peer: Peer, folder: Path, record: Record, *, seconds: int, megabytes: int, suffix: str = ""
+) -> None:
     with transfers.uploading(peer, 2, megabytes) as sent:
         time.sleep(0.2)
         sent.began, sent.bytes = time.perf_counter(), 0
         rate = load.gets(peer, folder, _content(peer).manifests, 16, seconds)
         uploaded = sent.rate()
-    record("manifest GET x16 during two uploads", rate.rps)
-    record("two uploads during manifest GET x16", uploaded)
+    record(f"manifest GET x16 during two uploads{suffix}", rate.rps)
+    record(f"two uploads during manifest GET x16{suffix}", uploaded)
 
 
 def over_tls(peer: Peer, folder: Path, record: Record, *, seconds: int, megabytes: int) -> None:
