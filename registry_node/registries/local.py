@@ -58,9 +58,8 @@ class LocalRegistry(LocalUploads, LocalExtension):
         PostgreSQL.
 
         Raises CannotOpen (storage/errors.py)."""
-        store = (Store.share if shared else Store.open)(
-            data, _guards(rules), clock, dsn, Kept(limits.history_changes, limits.receipt_days)
-        )
+        kept = Kept(limits.history_changes, limits.receipt_days)
+        store = Store.open(data, _guards(rules), clock, dsn, kept, shared=shared)
         return cls(store, rules, limits, node, scope)
 
     def close(self) -> None:

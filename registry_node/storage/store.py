@@ -82,33 +82,25 @@ class Store:
         clock: Callable[[], float] = time.time,
         dsn: str | None = None,
         kept: Kept = Kept(),  # noqa: B008 - frozen
+        *,
+        shared: bool = False,
     ) -> Store:
-        """Owns the folder and brings it up to date. Raises CannotOpen, any of them."""
+        """Owns the folder and brings it up to date. ``shared``: as one of several processes over a folder that their
+        parent has prepared and owns. Raises CannotOpen, any of them."""
         store = cls(folder, rules, clock, dsn, kept)
+        if shared:
+            return store._opened(store._join, shared=True)
         store._ownership = Ownership.take(folder)
         return store._opened(store._prepare)
 
     @classmethod
     def prepare(cls, folder: Path, dsn: str | None = None) -> Ownership:
-        """Brings a folder up to date for processes that will ``share`` it. Raises as ``open`` does."""
+        """Brings a folder up to date for processes that will share it. Raises as ``open`` does."""
         store = cls.open(folder, dsn=dsn)
         ownership, store._ownership = store._ownership, None
         store.close()
         assert ownership is not None
         return ownership
-
-    @classmethod
-    def share(
-        cls,
-        folder: Path,
-        rules: tuple[Rule, ...] = (),
-        clock: Callable[[], float] = time.time,
-        dsn: str | None = None,
-        kept: Kept = Kept(),  # noqa: B008 - frozen
-    ) -> Store:
-        """One of several processes over a folder that is prepared and owned by their parent. Raises CannotOpen."""
-        store = cls(folder, rules, clock, dsn, kept)
-        return store._opened(store._join, shared=True)
 
     def _opened(self, first: Callable[[], None], *, shared: bool = False) -> Store:
         try:

@@ -96,7 +96,7 @@ async def test_what_a_killed_process_did_not_write_down_the_next_one_does(shared
     assert journal.read_bytes().startswith(whole)
     assert [json.loads(line)["position"] for line in journal.read_bytes().splitlines()] == [1, 2, 3]
     journal.write_bytes(whole)
-    with closing(Store.share(shared[0].folder, dsn=dsn)):  # as the one that takes its place
+    with closing(Store.open(shared[0].folder, dsn=dsn, shared=True)):  # as the one that takes its place
         assert [json.loads(line)["position"] for line in journal.read_bytes().splitlines()] == [1, 2, 3]
 
 
@@ -228,7 +228,7 @@ async def test_the_failed_disk_of_one_process_stops_the_writes_of_all(tmp_path: 
 
 def test_a_shared_folder_belongs_to_its_node(tmp_path: Path) -> None:
     with closing(Store.prepare(tmp_path)):
-        with closing(Store.share(tmp_path)), pytest.raises(DataFolderInUse):
+        with closing(Store.open(tmp_path, shared=True)), pytest.raises(DataFolderInUse):
             Store.open(tmp_path)
         with pytest.raises(DataFolderInUse):
             Store.prepare(tmp_path)
@@ -236,7 +236,7 @@ def test_a_shared_folder_belongs_to_its_node(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_in_flight_goes_and_what_others_write_stays(tmp_path: Path) -> None:
-    with closing(Store.prepare(tmp_path)), closing(Store.share(tmp_path)) as store:
+    with closing(Store.prepare(tmp_path)), closing(Store.open(tmp_path, shared=True)) as store:
         mine, dead = store.files.temp_path(), store.files.temp / "99999999-left"
         for path in (mine, dead):
             path.write_bytes(b"half")
