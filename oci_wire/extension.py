@@ -175,6 +175,27 @@ class Event(Wire):
     at: float = 0.0
 
 
+class Asked(Wire):
+    """One member of a virtual, or upstream of a mirror, and what became of it in one question."""
+
+    member: str
+    outcome: Literal["answered", "cached", "stale", "absent", "forbidden", "not asked", "failed"]
+    reason: str = ""  # the rule that forbade it, the error that it gave, how old the copy is
+
+
+class Explanation(Wire):
+    """Why a reference means what it means at this node: who answered, who was asked, which rule forbade the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    node: str
+    repository: str
+    reference: str
+    digest: DigestText | None = None
+    answered: str | None = None  # None: nobody
+    rule: str = ""  # the routing rule that applied, such as ``owns apps/**``
+    asked: tuple[Asked, ...] = ()
+
+
 @runtime_checkable
 class Extension(Protocol):
     """The same calls as a port: the local registry, the remote client and the in-memory twin all satisfy it."""

@@ -26,11 +26,16 @@ Chunks = AsyncIterator[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks (a principal's name, "" for anonymous), under which id, until when (``time.monotonic()`` seconds)."""
+    """Who asks (a principal's name, "" for anonymous), under which id, until when (``time.monotonic()`` seconds).
+
+    ``ns``: the registry that is meant when a mirror stands for several (containerd's ``?ns=``). ``notes``: headers that
+    a registry wants beside the answer, also beside a refusal: Age, Warning, X-Towpath-Member."""
 
     identity: str = ""
     request_id: str = field(default_factory=lambda: uuid4().hex)
     deadline: float | None = None
+    ns: str = ""
+    notes: dict[str, str] = field(default_factory=dict, compare=False)
 
     def remaining(self) -> float | None:
         """Seconds left, None without a deadline. Raises Unavailable once it has passed."""

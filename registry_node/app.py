@@ -192,7 +192,8 @@ class App:
     async def _exchange(self, request: Request, route: Route, trace: Trace) -> Exchange:
         caller = await self.access.caller(request.headers, request.remote)
         trace.who = caller.who.name or "-"
-        return Exchange(self.node, request, route, caller, Call(caller.who.name, trace.request_id))
+        call = Call(caller.who.name, trace.request_id, ns=route.get("ns") or "", notes=trace.notes)
+        return Exchange(self.node, request, route, caller, call)
 
     def _probe(self, request: Request) -> Response:
         _require_method(request.method, ("GET",))
@@ -218,6 +219,7 @@ class App:
 
     async def _deliver(self, request: Request, response: Response, trace: Trace, send: Send) -> None:
         trace.status, response.zero_copy = response.status, request.zero_copy
+        response.headers.update(trace.notes)
         response.headers["x-request-id"] = trace.request_id
         if request.path.startswith("/v2"):
             response.headers["docker-distribution-api-version"] = "registry/2.0"

@@ -55,6 +55,7 @@ class Trace:
     code: str = ""  # of a refusal, with one word for why, and the declared user that wrong credentials named
     why: str = ""
     tried: str = ""
+    notes: dict[str, str] = field(default_factory=dict)  # headers that the registry wants beside the answer (port)
 
     @classmethod
     def of(cls, request: Request) -> Trace:

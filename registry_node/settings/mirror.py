@@ -1,0 +1,156 @@
+"""A caching mirror: where it asks, whom as, for what, and how long it believes the answers."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from registry_node.settings.people import GrantSettings
+from registry_node.settings.shape import Name, Strict
+
+DAY = 24 * 3600
+
+
+def _checked_url(url: str) -> str:
+    """An http(s) address of host and port alone, without credentials."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError("an address looks like https://host:port; what comes behind it belongs in base_path")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("credentials never stand in an address: name a file or a variable under credentials")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("plain http beyond loopback shows every image and secret to the network: use https")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Url = Annotated[str, AfterValidator(_checked_url)]
+
+
+class Secret(Strict):
+    """Where ``user:password`` is to be found: never here."""
+
+    file: Path | None = Field(default=None, description="A file that holds `user:password`.")
+    env: str | None = Field(default=None, min_length=1, description="The environment variable that holds it.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("credentials stand either in a file or in a variable (env)")
+        return self
+
+
+class Remote(Strict):
+    """A registry that this node asks over HTTP."""
+
+    name: Name = Field(description="Its name, in answers, logs and figures.")
+    url: Url = Field(description="`https://host:port`; plain http only on loopback.")
+    base_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="What stands before `/v2/` there (Artifactory: /artifactory/api/docker/KEY).",
+    )
+    namespace: str = Field(
+        default="",
+        pattern=r"^([a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*)?$",
+        description="Stands before every repository name there.",
+    )
+    credentials: Secret | None = Field(default=None, description="As whom it asks; never sent to another origin.")
+    realms: tuple[str, ...] = Field(
+        default=(), description="Hosts of token services, besides its own, that may see those credentials."
+    )
+    ca: Path | None = Field(
+        default=None, description="PEM file of the authority of its certificate, when it is private."
+    )
+
+
+class Budget(Strict):
+    """How many manifests an upstream gives in how long (Docker Hub: 100 or 200 in 6 hours)."""
+
+    pulls: int = Field(ge=1, description="Manifests.")
+    seconds: int = Field(ge=1, description="In so many seconds.")
+
+
+class Upstream(Remote):
+    """One of the registries behind a mirror."""
+
+    repositories: tuple[str, ...] = Field(default=("**",), description="Globs of the repositories it is asked for.")
+    deny: tuple[str, ...] = Field(default=(), description="Globs of repositories it is never asked for.")
+    hosts: tuple[str, ...] = Field(
+        default=(), description="Values of `?ns=` (containerd) that mean this upstream, such as docker.io."
+    )
+    library: bool = Field(
+        default=False, description="Docker Hub's habit: a name without a slash lies below `library/` there."
+    )
+    budget: Budget | None = Field(default=None, description="What it gives; kept for what is not cached.")
+    connections: int = Field(default=16, ge=1, le=256, description="Connections to it at once.")
+    bytes_per_second: int | None = Field(default=None, ge=1, description="Most bytes a second taken from it.")
+
+
+class Neighbour(Strict):
+    """Another node of this host, whose content this one may read from its folder."""
+
+    name: Name = Field(description="That node's name.")
+    data: Path = Field(description="That node's data folder.")
+    grants: tuple[GrantSettings, ...] = Field(default=(), description="Its grants: whoever may pull there.")
+
+
+class Mirror(Strict):
+    """A pull-through cache. A person cannot push to it."""
+
+    upstreams: tuple[Upstream, ...] = Field(min_length=1, description="In the order in which they are asked.")
+    repositories: tuple[str, ...] = Field(default=("**",), description="Globs of the repositories that it mirrors.")
+    deny: tuple[str, ...] = Field(default=(), description="Globs of repositories that it does not.")
+    tag_seconds: float = Field(default=3600, ge=0, description="How long a tag is believed before a HEAD asks again.")
+    negative_seconds: float = Field(default=60, ge=0, description="How long `not there` is believed.")
+    stale_seconds: float = Field(
+        default=7 * DAY,
+        ge=0,
+        description="How long after its last check a tag is still served when the upstream is down, slow, refuses (429, "
+        "5xx) or has deleted it. 0: never.",
+    )
+    keep_deleted: bool = Field(
+        default=True, description="Whether `stale_seconds` also holds for tags that the upstream has deleted."
+    )
+    on_outage: Literal["stop", "next"] = Field(
+        default="stop",
+        description="When an upstream cannot answer for a tag: stop, or ask the next one. A digest is always asked of the "
+        "next one: its bytes prove themselves.",
+    )
+    max_bytes: int | None = Field(
+        default=None, ge=1, description="Most bytes of cached content; the least recently used goes first."
+    )
+    answer_seconds: float = Field(
+        default=10.0, gt=0, description="How long an upstream's first byte is waited for; then it counts as down."
+    )
+    finish_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="When all clients of a fill have left, it goes on if this share has come. 1: it always stops.",
+    )
+    foreign_layers: tuple[str, ...] = Field(
+        default=(),
+        description="Ant-style patterns of addresses from which layers with `urls` are fetched, such as "
+        "https://**.example.com/layers/**; scheme, host and path are matched separately. None: not at all.",
+    )
+    neighbours: tuple[Neighbour, ...] = Field(
+        default=(), description="Nodes of this host whose copies are used before the upstream's."
+    )
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Self:
+        names = [each.name for each in self.upstreams]
+        if len(set(names)) < len(names):
+            raise ValueError("two upstreams have one name")
+        return self
