@@ -5,8 +5,8 @@
     <data>/journal.ndjson    journal.py
     <data>/blobs, uploads, temp    files.py
 
-Writing transactions run on one thread, in the order in which they were asked; questions to the index on two more;
-bytes on a few others, so that a slow upload never stands before a commit. Several processes may have the folder open
+Writing transactions run on one thread, in the order in which they were asked (commits.py); questions to the index on two
+more; bytes on a few others, so that a slow upload never stands before a commit. Several processes may have the folder open
 (``share``) once one of them, or their parent, has prepared it.
 """
 
@@ -25,9 +25,9 @@ from typing import ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, select
 
-from oci_wire.errors import RegistryError, Unavailable
-from registry_node.storage import history
+from oci_wire.errors import Unavailable
 from registry_node.storage.changes import Transaction
+from registry_node.storage.commits import Commits
 from registry_node.storage.epochs import Epochs
 from registry_node.storage.errors import DatabaseUnreachable, Health, IndexTooOld, in_port_words, unusable
 from registry_node.storage.files import BlobFiles
@@ -70,7 +70,6 @@ class Store:
         self._rules = rules
         self._dsn = dsn
         self._kept = kept
-        self._writer = ThreadPoolExecutor(1, "towpath-write")
         self._reader = ThreadPoolExecutor(2, "towpath-read")
         self._bytes = ThreadPoolExecutor(BYTE_THREADS, "towpath-bytes")
 
@@ -107,6 +106,16 @@ class Store:
             first()
             self.reads = self._hot_reads()
             self.news = News(self.reads.last_position, shared=shared)
+            self._commits = Commits(
+                metadata=self.metadata,
+                journal=self.journal,
+                turn=self._turn,
+                epochs=self._epochs,
+                health=self.health,
+                kept=self._kept,
+                start=self._unit,
+                tell=self.news.tell,
+            )
         except BaseException as error:
             self._end_threads()
             self._release()
@@ -152,10 +161,12 @@ class Store:
     journal: Journal
     reads: Reads
     news: News
+    _commits: Commits
 
     def close(self) -> None:
         """Waits for what is being written, then gives the folder back. Twice is no error."""
         self._end_threads()
+        self._commits.close()
         self.reads.close()
         self.metadata.close()
         self._turn.close()
@@ -169,16 +180,13 @@ class Store:
             self._ownership.close()
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
-        """Runs ``work`` in a writing transaction: all of it is on disk (also the journal) when this returns.
+        """Runs ``work`` in a writing transaction: all of it is on disk (also the journal) when this returns. It may share
+        that with others (commits.py), and may be run again: it changes nothing but the index.
 
         A cancelled caller does not stop it. Raises Unavailable, InsufficientStorage, Internal, and what ``work``
         raises: then nothing has changed."""
         self.health.check()
-        loop = asyncio.get_running_loop()
-        result, news = await loop.run_in_executor(self._writer, self._commit, work, durable)
-        if news:
-            self.news.tell()
-        return result
+        return await self._commits.add(work, durable)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs ``work`` on one consistent view of the index."""
@@ -187,7 +195,10 @@ class Store:
     def check(self, tx: Connection, change: Change) -> None:
         """Whether the rules would refuse this now: asked early, before bytes are taken. The writing transaction asks
         again."""
-        Transaction(tx, self._rules, self.clock).check(change)
+        self._unit(tx).check(change)
+
+    def _unit(self, tx: Connection) -> Transaction:
+        return Transaction(tx, self._rules, self.clock)
 
     async def on_disk(self, what: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that writes files in a thread of its own. ``what`` names it in errors. Raises Unavailable,
@@ -216,40 +227,6 @@ class Store:
 
         return await asyncio.get_running_loop().run_in_executor(self._bytes, run)
 
-    def _commit(self, work: Callable[[Transaction], T], durable: bool) -> tuple[T, int]:
-        with in_port_words(self.health, "the index"), self._turn.mine():
-            unit, result = self._in_transaction(work, durable)
-            if unit.news:
-                with self.metadata.reading() as tx:
-                    self.journal.catch_up(tx)
-                    long = history.is_too_long(tx, self.journal.position, self._kept)
-                if long:
-                    self._prune()
-            return result, unit.news
-
-    def _prune(self) -> None:
-        """What goes wrong here is no trouble of the change that came before it."""
-        try:
-            with in_port_words(self.health, "the index"):
-                with self.metadata.writing() as tx:
-                    history.prune(tx, self.journal.position, self._kept, self.clock())
-                with self.metadata.reading() as tx:
-                    self.journal.rewrite(tx, self.clock())
-        except RegistryError as error:
-            log.error("old changes could not be dropped: %s", error)
-
-    def _in_transaction(self, work: Callable[[Transaction], T], durable: bool) -> tuple[Transaction, T]:
-        with self.metadata.writing(durable=durable) as tx:
-            if self._epochs is not None:
-                self._epochs.heal()
-            unit = Transaction(tx, self._rules, self.clock)
-            result = work(unit)
-            if self._epochs is not None:
-                self._epochs.doubt(unit.touched)
-        if self._epochs is not None:  # not after an error: nobody knows yet whether it was committed
-            self._epochs.settle(unit.touched)
-        return unit, result
-
     def _view(self, work: Callable[[Connection], T]) -> T:
         with in_port_words(self.health, "the index"), self.metadata.reading() as tx:
             return work(tx)
@@ -273,7 +250,7 @@ class Store:
         self.files.keep_uploads(sessions)
 
     def _end_threads(self) -> None:
-        for pool in (self._bytes, self._reader, self._writer):
+        for pool in (self._bytes, self._reader):
             pool.shutdown(wait=True)
 
 

@@ -15,6 +15,7 @@ from oci_wire.digest import Digest
 from oci_wire.registry import once
 from registry_node.registries.local import LocalRegistry
 from registry_node.storage import files, journal, store
+from registry_node.storage.commits import Commits
 from registry_node.storage.files import BlobFiles
 from registry_node.storage.journal import Journal
 from tests.registry_node.pushes import CI, CONFIG, change, manifest_of, put_blob, set_tags
@@ -27,6 +28,9 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "after the rename, before the folder is synced": (files, "sync_folder", False),
     "after a blob is in place": (BlobFiles, "keep", True),
     "in the writing transaction": (store, "Transaction", True),
+    "before a unit of a group": (Commits, "_beside_others", False),
+    "after a unit of a group": (Commits, "_beside_others", True),
+    "after the commit of a group, before its answers": (Commits, "_answer", False),
     "after the commit, before the journal": (Journal, "catch_up", False),
     "after the journal was written, before its sync": (journal, "append", True),
     "after the journal": (Journal, "catch_up", True),
@@ -73,6 +77,13 @@ async def push(registry: LocalRegistry, number: int) -> None:
     previous = manifest_of(layer(number - 1)) if number else None
     await set_tags(registry, "a", change("latest", previous, image), change("newest", previous, image))
     acknowledge("both", image.digest)
+    await asyncio.gather(*(tag_one(registry, number, each) for each in range(8)))  # most of them in one commit
+
+
+async def tag_one(registry: LocalRegistry, number: int, each: int) -> None:
+    image, tag = manifest_of(layer(number), annotations={"each": str(each)}), f"beside-{number}.{each}"
+    await registry.put_manifest(CI, "a", image, tags=[tag])
+    acknowledge("tag", tag, image.digest)
 
 
 async def main(folder: Path, point: str, count: int) -> None:

@@ -39,6 +39,7 @@ async def test_killed(tmp_path: Path, point: str, count: int) -> None:
         await check_sessions(registry, acknowledged)
         await check_tags(registry, acknowledged)
         check_nothing_is_left(registry, acknowledged)
+        await check_journal(registry)
         for number in range(3):
             if await named(registry, f"v{number + 1}") is None and await named(registry, "latest") in (
                 None,
@@ -94,6 +95,18 @@ def check_nothing_is_left(registry: LocalRegistry, acknowledged: list[list[str]]
     assert len(list(registry.folder.glob("uploads/*"))) <= 1
     lines = [json.loads(line) for line in (registry.folder / "journal.ndjson").read_text().splitlines()]
     assert [line["position"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+async def check_journal(registry: LocalRegistry) -> None:
+    """It tells the same story as the index."""
+    told: dict[str, str] = {}
+    for line in (registry.folder / "journal.ndjson").read_text().splitlines():
+        entry = json.loads(line)
+        if entry["kind"] == "tag":
+            told[entry["tag"]] = entry["digest"]
+    states = await registry.tag_states(CI, "a")
+    assert states is not None
+    assert {state.tag: state.digest for state in states.tags} == told
 
 
 async def named(registry: LocalRegistry, tag: str) -> Digest | None:
