@@ -15,6 +15,7 @@ Both sides share these types and URLs without importing each other. ``R`` is ``/
 | DELETE R/transactions/{txid} | - | 200 never will; 409 receipt |
 | GET R/tags?after&limit | If-None-Match: rev | 200 TagStates; 304 |
 | GET R/closure/{digest}?rehash | - | 200 ClosureReport |
+| GET R/why/{tag or digest} | - | 200 Explanation, also of what is not there |
 | GET /_towpath/v1/events?after&wait | - | 200 NDJSON of Event, ordered per repository; 410: reconcile |
 
 A lease's fencing token is issued **and checked** by the target: the engine alone cannot fence itself.
@@ -193,6 +194,7 @@ class Explanation(Wire):
     digest: DigestText | None = None
     answered: str | None = None  # None: nobody
     rule: str = ""  # the routing rule that applied, such as ``owns apps/**``
+    pushed: Time | None = None  # when the tag was last set; None: a digest, or not known
     asked: tuple[Asked, ...] = ()
 
 
@@ -250,6 +252,10 @@ class Extension(Protocol):
         """Whether all that this digest needs is there (``rehash``: and its bytes hash to their digests)."""
         ...
 
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        """Who answers for this tag or digest, and why nobody else: also when nobody does."""
+        ...
+
     def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         """Events after a position; waits up to ``wait`` seconds for the first. Raises Gone: reconcile instead."""
         ...
@@ -277,3 +283,22 @@ def tags_path(repository: str) -> str:
 
 def closure_path(repository: str, digest: Digest) -> str:
     return f"{repository_path(repository)}/closure/{digest}"
+
+
+def why_path(repository: str, reference: str) -> str:
+    return f"{repository_path(repository)}/why/{reference}"
+
+
+def held_here(node: str, repository: str, reference: str, digest: Digest | None, pushed: float | None) -> Explanation:
+    """Of a registry that asks nobody else. ``digest`` None: it is not here."""
+    asked = Asked(member=node, outcome="answered" if digest else "absent", reason="" if digest else "it is not here")
+    return Explanation(
+        node=node,
+        repository=repository,
+        reference=reference,
+        digest=str(digest) if digest else None,
+        answered=node if digest else None,
+        rule="its own content",
+        pushed=pushed,
+        asked=(asked,),
+    )

@@ -13,6 +13,7 @@ from oci_wire.extension import (
     MAX_LEASE_SECONDS,
     ClosureReport,
     Event,
+    Explanation,
     Features,
     Hold,
     HoldReceipt,
@@ -24,6 +25,7 @@ from oci_wire.extension import (
     TagState,
     TagStates,
     TagTransaction,
+    held_here,
 )
 from oci_wire.memory_state import Landed, Repository, State, page
 from oci_wire.registry import Call
@@ -122,6 +124,15 @@ class MemoryExtension:
     async def closure(self, call: Call, repository: str, digest: Digest, *, rehash: bool = False) -> ClosureReport:
         assert isinstance(self, Source)
         return await report(self, call, repository, digest, rehash=rehash)
+
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        try:
+            here = self._state.repository(call, repository)
+            found = self._state.find(here, reference)
+        except (ManifestUnknown, NameUnknown):
+            return held_here(self._node, repository, reference, None, None)
+        tag = here.tags.get(reference)
+        return held_here(self._node, repository, reference, found.digest, tag.pushed if tag else None)
 
     async def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         call.remaining()

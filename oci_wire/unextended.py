@@ -9,6 +9,7 @@ from oci_wire.errors import Unsupported
 from oci_wire.extension import (
     ClosureReport,
     Event,
+    Explanation,
     Features,
     Hold,
     HoldReceipt,
@@ -60,6 +61,9 @@ class Unextended:
         raise Unsupported(_NO)
 
     async def closure(self, call: Call, repository: str, digest: Digest, *, rehash: bool = False) -> ClosureReport:
+        raise Unsupported(_NO)
+
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
         raise Unsupported(_NO)
 
     async def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:

@@ -185,7 +185,7 @@ class App:
         trace.handler = f"towpath-{route.kind}"
         _require_method(request.method, operations.methods(route))
         exchange = await self._exchange(request, Route(Endpoint.BASE, route.repository), trace)
-        if route.repository:
+        if route.repository and route.kind != "why":
             exchange.caller.require_promote(route.repository)
         return await operations.answer(exchange, route)
 

@@ -1,4 +1,4 @@
-"""``/_towpath/v1`` over HTTP (oci_wire/extension.py says what each call means). All of it needs ``promote``."""
+"""``/_towpath/v1`` over HTTP (oci_wire/extension.py says what each call means). All of it needs ``promote`` but ``why``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from oci_wire.extension import (
 from registry_node import parameters
 from registry_node.exchange import MAX_PAGE, Exchange
 from registry_node.extension_routes import ExtensionRoute, validated
+from registry_node.manifests import require_pull
 from registry_node.messages import Response
 
 M = TypeVar("M", bound=BaseModel)
@@ -113,3 +114,13 @@ async def closure(exchange: Exchange, route: ExtensionRoute) -> Response:
     digest = Digest.parse(route.target)
     await exchange.require_promote_digest(digest)
     return _json(await exchange.registry.closure(exchange.call, route.repository, digest, rehash=rehash))
+
+
+async def why(exchange: Exchange, route: ExtensionRoute) -> Response:
+    """The one call here that needs the pull right alone. Members that the caller may not read are shown to those who may
+    promote: to others they look absent."""
+    await require_pull(exchange, route.target)
+    found = await exchange.registry.why(exchange.call, route.repository, route.target)
+    if not exchange.caller.may_promote(route.repository):
+        found = found.model_copy(update={"asked": tuple(each for each in found.asked if each.outcome != "forbidden")})
+    return _json(found)

@@ -9,16 +9,16 @@ from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
 
-from oci_wire.digest import Digest
+from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import RequestInvalid
 from oci_wire.extension import EVENTS, ROOT, VERSION, Name
-from oci_wire.reference import check_repository
+from oci_wire.reference import check_repository, check_tag
 from oci_wire.routes import parse_query
 
 T = TypeVar("T")
 OPENAPI = f"{ROOT}{VERSION}/openapi.json"
 _REPOSITORIES = f"{ROOT}{VERSION}/r/"
-_OF_REPOSITORIES = ("leases", "holds", "transactions", "tags", "closure")
+_OF_REPOSITORIES = ("leases", "holds", "transactions", "tags", "closure", "why")
 _OF_THE_NODE = {ROOT: "features", EVENTS: "events", OPENAPI: "openapi"}
 _SAID = 10  # problems told at once
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
@@ -26,7 +26,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 @dataclass(frozen=True, slots=True)
 class ExtensionRoute:
-    """``kind``: features, events, openapi, leases, holds, transactions, tags or closure; ``target``: the part after
+    """``kind``: features, events, openapi, leases, holds, transactions, tags, closure or why; ``target``: the part after
     it."""
 
     kind: str
@@ -60,6 +60,8 @@ def parse(target: str) -> ExtensionRoute | None:
 def _part(kind: str, text: str) -> str:
     if kind == "closure":
         return str(Digest.parse(text))
+    if kind == "why":
+        return str(Digest.parse(text)) if looks_like_digest(text) else check_tag(text)
     if text or kind in ("holds", "transactions"):
         return validated(lambda: _NAME.validate_python(text))
     return ""
@@ -70,7 +72,7 @@ def template(kind: str, part: bool) -> str:
     for path, name in _OF_THE_NODE.items():
         if name == kind:
             return path
-    names = {"leases": "id", "holds": "owner", "transactions": "txid", "closure": "digest"}
+    names = {"leases": "id", "holds": "owner", "transactions": "txid", "closure": "digest", "why": "reference"}
     return f"{_REPOSITORIES}{{repository}}/_/{kind}" + (f"/{{{names[kind]}}}" if part else "")
 
 

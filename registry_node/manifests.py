@@ -42,7 +42,8 @@ def matches_etag(header: str | None, digest: Digest) -> bool:
     return any(each in ("*", str(digest)) for each in named)
 
 
-async def _require_pull(exchange: Exchange, reference: str) -> None:
+async def require_pull(exchange: Exchange, reference: str) -> None:
+    """Whether the caller may pull what a tag or digest names. Raises Challenged, NameUnknown, ManifestUnknown."""
     tag = _tag_of(reference)
     if tag is None:
         await exchange.require_pull_digest(Digest.parse(reference), ManifestUnknown)
@@ -52,7 +53,7 @@ async def _require_pull(exchange: Exchange, reference: str) -> None:
 
 async def head(exchange: Exchange) -> Response:
     repository, reference = exchange.route.repository, exchange.route.target
-    await _require_pull(exchange, reference)
+    await require_pull(exchange, reference)
     found = await exchange.registry.resolve(exchange.call, repository, reference)
     unchanged = matches_etag(exchange.request.headers.get("if-none-match"), found.digest)
     return Response(304 if unchanged else 200, _without_length(_headers(found)) if unchanged else _headers(found))
@@ -64,7 +65,7 @@ async def get(exchange: Exchange) -> Response:
         if answer.status == 304:
             return answer
     repository, reference = exchange.route.repository, exchange.route.target
-    await _require_pull(exchange, reference)
+    await require_pull(exchange, reference)
     manifest = await exchange.registry.get_manifest(exchange.call, repository, reference)
     return Response(200, _headers(manifest.descriptor), manifest.content)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from oci_wire.extension import (
     VERSION,
     ClosureReport,
+    Explanation,
     Features,
     Hold,
     HoldReceipt,
@@ -32,6 +33,7 @@ from registry_node.parameters import FLAGS, MAX_WHOLE
 
 _NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@-]*$"}
 _DIGEST_SCHEMA = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$"}
+_TAG_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"}
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": MAX_WHOLE}
 REPOSITORY = Parameter(
     "repository",
@@ -41,6 +43,7 @@ REPOSITORY = Parameter(
 )
 ID, OWNER, TXID = (Parameter(name, _NAME_SCHEMA, place="path") for name in ("id", "owner", "txid"))
 DIGEST = Parameter("digest", _DIGEST_SCHEMA, place="path")
+REFERENCE = Parameter("reference", {"anyOf": [_DIGEST_SCHEMA, _TAG_SCHEMA]}, "A tag or a digest.", "path")
 
 
 async def describe(exchange: Exchange, route: ExtensionRoute) -> Response:
@@ -109,6 +112,13 @@ OPERATIONS: dict[tuple[str, bool, str], Operation] = {
         api.closure,
         (404,),
         (REPOSITORY, DIGEST, Parameter("rehash", {"enum": list(FLAGS)}, "Whether the bytes are read and hashed.")),
+    ),
+    ("why", True, "GET"): Operation(
+        "Who answers for a tag or digest, who was asked, and which rule kept the rest from it; the pull right is enough.",
+        {200: Explanation},
+        api.why,
+        (404,),
+        (REPOSITORY, REFERENCE),
     ),
 }
 _TOKEN: Schema = {

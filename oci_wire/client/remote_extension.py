@@ -20,6 +20,7 @@ from oci_wire.errors import (
 from oci_wire.extension import (
     ClosureReport,
     Event,
+    Explanation,
     Features,
     Hold,
     HoldReceipt,
@@ -107,6 +108,11 @@ class RemoteExtension(Reads):
         name = self._where.there(repository)
         path = extension.closure_path(name, digest) + ("?rehash=1" if rehash else "")
         return _read(ClosureReport, await self._get(call, path, self._pull(name)))
+
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        """Raises NameUnknown as well from a registry that does not speak the extension."""
+        name = self._where.there(repository)
+        return _read(Explanation, await self._get(call, extension.why_path(name, reference), self._pull(name)))
 
     async def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         path = f"{extension.EVENTS}?{urlencode({'after': after, 'wait': wait})}"

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 
 from oci_wire.closure import Source, report
 from oci_wire.digest import Digest
+from oci_wire.errors import ManifestUnknown, NameUnknown
 from oci_wire.extension import (
     MAX_HELD_DIGESTS,
     MAX_LEASE_SECONDS,
     ClosureReport,
     Event,
+    Explanation,
     Features,
     Hold,
     HoldReceipt,
@@ -20,6 +22,7 @@ from oci_wire.extension import (
     TagReceipt,
     TagStates,
     TagTransaction,
+    held_here,
 )
 from oci_wire.reference import check_repository
 from oci_wire.registry import Call
@@ -84,6 +87,15 @@ class LocalExtension:
     async def closure(self, call: Call, repository: str, digest: Digest, *, rehash: bool = False) -> ClosureReport:
         assert isinstance(self, Source)
         return await report(self, call, repository, digest, rehash=rehash)
+
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        _check(call, repository)
+        try:
+            found = self._store.reads.resolve(repository, reference)
+        except (ManifestUnknown, NameUnknown):
+            return held_here(self._node, repository, reference, None, None)
+        pushed = self._store.reads.set_at(repository, reference)
+        return held_here(self._node, repository, reference, found.digest, pushed)
 
     async def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         call.remaining()

@@ -13,6 +13,7 @@ from oci_wire.digest import Digest
 from oci_wire.extension import (
     ClosureReport,
     Event,
+    Explanation,
     Extension,
     Features,
     Hold,
@@ -149,6 +150,9 @@ class Through:
 
     async def closure(self, call: Call, repository: str, digest: Digest, *, rehash: bool = False) -> ClosureReport:
         return await self.inner.closure(call, repository, digest, rehash=rehash)
+
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        return await self.inner.why(call, repository, reference)
 
     def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         return self.inner.events(call, after=after, wait=wait)

@@ -37,8 +37,9 @@ SELECT b.size FROM repositories r
 JOIN repo_blobs l ON l.repository_id = r.id
 JOIN blobs b ON b.digest = l.digest
 WHERE r.name = ? AND l.digest = ? AND b.state = 'present'"""
+_SET_AT = "SELECT t.pushed_at FROM repositories r JOIN tags t ON t.repository_id = r.id WHERE r.name = ? AND t.name = ?"
 # Whose first value is a repository, and whose answer changes with its tags, manifests and blobs alone.
-OF_REPOSITORY = frozenset((_BY_TAG, _NAMED_TAG, _BY_DIGEST, _NAMED_DIGEST, _BLOB))
+OF_REPOSITORY = frozenset((_BY_TAG, _NAMED_TAG, _BY_DIGEST, _NAMED_DIGEST, _BLOB, _SET_AT))
 _SOURCES = """
 SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repository_id
 WHERE l.digest = ? AND r.name > ? ORDER BY r.name LIMIT ?"""
@@ -118,6 +119,11 @@ class Reads:
             self.rev(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}")
         return Descriptor(OCTET_STREAM, digest, row[0])
+
+    def set_at(self, repository: str, tag: str) -> float | None:
+        """When a tag was last set, in seconds since the epoch; None: there is no such tag."""
+        row = self._row(_SET_AT, (repository, tag))
+        return None if row is None else float(row[0])
 
     def blob_sources(self, digest: Digest, *, after: str = "", limit: int = 100) -> tuple[str, ...]:
         """Repositories from which this blob can be mounted, in byte order: the caller checks which ones may be read."""

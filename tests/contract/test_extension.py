@@ -385,3 +385,20 @@ async def test_events_that_never_were_are_gone(registry: Any, repository: str) -
     await push(registry, repository, b"image", tags=["a"])
     with pytest.raises(Gone):
         await _events(registry, repository, 10**12)
+
+
+@needs_extension
+async def test_why_a_reference_means_what_it_means(registry: Any, repository: str) -> None:
+    before = time.time()
+    pushed = await push(registry, repository, b"why", tags=["1.0"])
+    by_tag = await registry.why(CALL, repository, "1.0")
+    assert (by_tag.repository, by_tag.reference, by_tag.digest) == (repository, "1.0", str(pushed.digest))
+    assert by_tag.answered == by_tag.node
+    assert [(each.member, each.outcome) for each in by_tag.asked] == [(by_tag.node, "answered")]
+    assert by_tag.pushed is not None
+    assert before - 5 < by_tag.pushed < time.time() + 5
+    by_digest = await registry.why(CALL, repository, str(pushed.digest))
+    assert (by_digest.digest, by_digest.pushed) == (str(pushed.digest), None)
+    absent = await registry.why(CALL, repository, "2.0")
+    assert (absent.digest, absent.answered, absent.pushed) == (None, None, None)
+    assert [each.outcome for each in absent.asked] == ["absent"]

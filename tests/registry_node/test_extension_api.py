@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +15,14 @@ import pytest
 
 from oci_wire import extension
 from oci_wire.digest import Digest
+from oci_wire.extension import Asked, Explanation
+from oci_wire.memory import MemoryRegistry
+from oci_wire.registry import Call
+from registry_node import build
 from registry_node.app import App
 from registry_node.messages import Message
-from tests.registry_node.conftest import DEV, ENGINE, asking
+from registry_node.registries.through import Through
+from tests.registry_node.conftest import DEV, ENGINE, READER, asking, settings
 from tests.registry_node.images import push_image
 
 API = "apps/api"
@@ -210,3 +216,34 @@ async def test_who_hangs_up_while_waiting_for_events_is_not_waited_for(app: App,
     gone.set()
     await asyncio.wait_for(asked, 30)
     assert (app.in_flight, sent) == (0, [])
+
+
+async def test_why_needs_the_pull_right_and_no_more(engine: httpx.AsyncClient, app: App) -> None:
+    digest = str(Digest.of(await push_image(engine, API, "1.0", b"layer")))
+    async with asking(app, READER) as reader:
+        found = await reader.get(extension.why_path(API, "1.0"))
+        assert (found.status_code, found.json()["digest"], found.json()["answered"]) == (200, digest, "box")
+        assert (await reader.get(extension.why_path(API, digest))).json()["rule"] == "its own content"
+        assert (await reader.get(extension.why_path(API, "2.0"))).json()["answered"] is None
+        hidden = await reader.get(extension.why_path("other/api", "1.0"))
+        assert (hidden.status_code, hidden.json()["errors"][0]["code"]) == (404, "NAME_UNKNOWN")
+        assert (await reader.get(extension.why_path(API, "-bad"))).status_code == 400
+        assert (await reader.get(extension.why_path(API, "sha256:00"))).status_code == 400
+    async with asking(app, None) as nobody:
+        assert (await nobody.get(extension.why_path(API, "1.0"))).status_code == 401
+
+
+class Members(Through):
+    """Says that it asked a member which this caller may not read."""
+
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        asked = (Asked(member="hidden", outcome="forbidden"), Asked(member="open", outcome="absent"))
+        return (await super().why(call, repository, reference)).model_copy(update={"asked": asked})
+
+
+async def test_why_shows_forbidden_members_to_those_who_may_promote(tmp_path: Path, registry: MemoryRegistry) -> None:
+    app = build.app_of(settings(tmp_path), Members(registry), log=False)
+    for who, shown in ((ENGINE, ["hidden", "open"]), (READER, ["open"])):
+        async with asking(app, who) as http:
+            answer = await http.get(extension.why_path(API, "1.0"))
+            assert [each["member"] for each in answer.json()["asked"]] == shown

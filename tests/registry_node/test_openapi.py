@@ -41,7 +41,7 @@ async def test_the_node_serves_it_to_those_who_sign_in(app: App) -> None:
 
 async def test_every_operation_of_the_document_is_served_and_no_other_method(app: App) -> None:
     document = json.loads((TOP / "docs" / "reference-api.json").read_text())
-    fill = {"repository": "api", "id": "x", "owner": "x", "txid": "x", "digest": f"sha256:{'0' * 64}"}
+    fill = {"repository": "api", "id": "x", "owner": "x", "txid": "x", "reference": "x", "digest": f"sha256:{'0' * 64}"}
     async with asking(app, ENGINE) as http:
         for path, described in document["paths"].items():
             for method in ("get", "put", "post", "delete", "patch"):
@@ -73,7 +73,7 @@ async def test_schemathesis_finds_nothing(tmp_path: Path, who: str | None) -> No
         lines: list[dict[str, Any]] = list(log_lines(node))
         node.stop()
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
-    assert "18 passed" in ran.stdout.partition("Coverage (in")[2].partition("\n\n")[2].partition("\n")[0]
+    assert "19 passed" in ran.stdout.partition("Coverage (in")[2].partition("\n\n")[2].partition("\n")[0]
     assert [line["trace"] for line in lines if line.get("level") == "error"] == []
 
 
