@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sites.hosts import HostError
-from topology.model import LocalNode, Topology
+from topology.model import Placed, Topology
 
 MOST = 254  # sites, and hosts in one of them: a byte each
 
@@ -24,7 +24,7 @@ class Address:
 
 
 def loopback_addresses(topology: Topology) -> dict[str, Address]:
-    """Where each local node of the topology answers on this machine. Raises HostError for too many sites or hosts."""
+    """Where each node of ours answers on this machine. Raises HostError for too many sites or hosts."""
     hosts: dict[tuple[str, str], str] = {}
     for at, (site, declared) in enumerate(topology.sites.items(), start=1):
         for number, host in enumerate(declared.hosts, start=1):
@@ -39,5 +39,5 @@ def loopback_addresses(topology: Topology) -> dict[str, Address]:
     return {
         name: Address(hosts[node.site, node.host], node.port)
         for name, node in topology.nodes.items()
-        if isinstance(node, LocalNode)
+        if isinstance(node, Placed)
     }

@@ -51,7 +51,7 @@ def _replication(each: Replication) -> str:
 def _other(name: str, node: object) -> Iterator[str]:
     match node:
         case MirrorNode():
-            yield f"{name}  (mirror, {node.site})  of {', '.join(node.upstreams)}"
+            yield f"{name}  (mirror, {node.site})  of {', '.join(node.sources)}"
         case VirtualNode():
             yield f"{name}  (virtual, {node.site})  over {', '.join(node.members)}"
         case ExternalNode() if node.scope is None:

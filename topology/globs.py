@@ -1,4 +1,4 @@
-"""Whether two patterns can match the same name."""
+"""Whether two patterns can match the same name, and whether one matches whatever the other does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from identity.grants import matches
+
 _PIECES = re.compile(r"(?P<deep>(?:(?<=/)|^)\*\*(?:/|$))|(?P<star>\*+)|(?P<one>\?|\[[^]]*\])|(?P<letter>.)", re.DOTALL)
+_WILD = re.compile(r"[*?\[\]{}!|()]")
 _DEEP, _STAR, _ONE = "**", "*", "?"
 
 
@@ -32,6 +35,20 @@ def overlap(left: str, right: str) -> bool:
                 reached.add(step)
                 waiting.append(step)
     return False
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every name that fits ``narrow`` fits ``wide``. May say no where a set or a star inside would do; never says
+    yes wrongly."""
+    if wide in (narrow, "**"):
+        return True
+    if not _WILD.search(narrow):
+        return matches(narrow, (wide,))
+    return wide.endswith("/**") and not _WILD.search(wide[:-3]) and narrow.startswith(wide[:-2])
+
+
+def any_covers(wide: Iterable[str], narrow: str) -> bool:
+    return any(covers(each, narrow) for each in wide)
 
 
 def _pieces(glob: str) -> list[str]:

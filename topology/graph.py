@@ -77,7 +77,7 @@ def _links_of(name: str, declared: Any) -> Iterator[Link]:
         case LocalNode() | ExternalNode() if declared.scope:
             yield Link(scope(declared.scope), node(name), Flow.HOLDS, "", ("nodes", name, "scope"))
         case MirrorNode():
-            for index, upstream in enumerate(declared.upstreams):
+            for index, upstream in enumerate(declared.sources):
                 yield Link(node(upstream), node(name), Flow.UPSTREAM, "", ("nodes", name, "upstreams", index))
         case VirtualNode():
             for index, member in enumerate(declared.members):

@@ -29,10 +29,12 @@ from topology.gates import VulnerabilityGate as VulnerabilityGate
 from topology.nodes import AnyNode
 from topology.nodes import ExternalNode as ExternalNode
 from topology.nodes import LocalNode as LocalNode
+from topology.nodes import MirrorGrant as MirrorGrant
 from topology.nodes import MirrorNode as MirrorNode
 from topology.nodes import Node as Node
 from topology.nodes import Placed as Placed
 from topology.nodes import Role as Role
+from topology.nodes import UpstreamUse as UpstreamUse
 from topology.nodes import VirtualNode as VirtualNode
 from topology.people import ClaimRule as ClaimRule
 from topology.people import Group as Group

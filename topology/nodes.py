@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from identity.grants import Action
 from topology.declared import Declared, Owned, SecretRef
 from topology.places import Certificate
 from topology.rate_limits import RateLimits
@@ -14,19 +16,26 @@ from topology.values import (
     EVERYTHING,
     Count,
     Duration,
+    DurationOrNone,
     Flag,
     Glob,
     Globs,
     HostName,
     NodeName,
+    Percent,
     Port,
+    Rate,
     ScopeName,
     SiteName,
     Size,
     WebAddress,
+    Who,
 )
 
 Nodes = Annotated[tuple[NodeName, ...], Field(min_length=1)]
+Authority = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$")]  # host or host:port
+HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")  # what names Docker Hub; the last one answers
+HUB_REALM = "auth.docker.io"
 
 
 class Role(StrEnum):
@@ -52,14 +61,68 @@ class LocalNode(Placed):
     rate_limits: RateLimits | None = None
 
 
-class MirrorNode(Placed):
-    kind: Literal["mirror"]
-    upstreams: Nodes
+class UpstreamUse(Declared):
+    """One upstream of a mirror, and which repositories it is asked for there. A plain name means all of them."""
+
+    node: NodeName
     repositories: Globs = EVERYTHING
-    tag_ttl: Duration | None = None
-    negative_ttl: Duration | None = None
-    serve_stale: Duration | None = None
+    deny: tuple[Glob, ...] = ()
+
+
+def _use(value: Any) -> Any:
+    return {"node": value} if isinstance(value, str) else value
+
+
+AnyUpstream = Annotated[UpstreamUse, BeforeValidator(_use, json_schema_input_type=NodeName | UpstreamUse)]
+
+
+class ForeignLayers(Declared):
+    """``allow``: Ant-style patterns of addresses from which layers with ``urls`` are fetched."""
+
+    allow: tuple[Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")], ...] = ()
+
+
+class MirrorGrant(Declared):
+    """A mirror takes no pushes; ``delete`` lets people remove what it has cached."""
+
+    to: Who
+    allow: tuple[Literal[Action.PULL, Action.DELETE], ...] = Field(default=(Action.PULL,), min_length=1)
+    repositories: Globs = EVERYTHING
+
+
+def _neighbours(value: Any) -> Any:
+    return {"auto": None, "none": ()}.get(value, value) if isinstance(value, str) else value
+
+
+Neighbours = Annotated[  # None: every local node of the same host
+    tuple[NodeName, ...] | None,
+    BeforeValidator(_neighbours, json_schema_input_type=Literal["auto", "none"] | list[NodeName]),
+]
+
+
+class MirrorNode(Placed):
+    """``grants``: who may pull; default: whoever may pull at every one of its upstreams. ``none`` as a time: not at all."""
+
+    kind: Literal["mirror"]
+    upstreams: Annotated[tuple[AnyUpstream, ...], Field(min_length=1)]
+    repositories: Globs = EVERYTHING
+    deny: tuple[Glob, ...] = ()
+    tag_ttl: DurationOrNone | None = None
+    negative_ttl: DurationOrNone | None = None
+    serve_stale: DurationOrNone | None = None
+    keep_deleted: Flag = True
+    on_outage: Literal["stop", "next"] = "stop"
     max_bytes: Size | None = None
+    answer_within: Duration | None = None
+    finish_share: Percent | None = None
+    foreign_layers: ForeignLayers = ForeignLayers()
+    grants: tuple[MirrorGrant, ...] | None = None
+    neighbours: Neighbours = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of its upstreams, in order."""
+        return tuple(each.node for each in self.upstreams)
 
 
 class VirtualNode(Placed):
@@ -68,17 +131,24 @@ class VirtualNode(Placed):
     kind: Literal["virtual"]
     members: Nodes
     owns: dict[Glob, Nodes] = Field(default_factory=dict)
-    unmatched: Literal["deny", "members"] = "members"
+    unmatched: Literal["deny", "members"] = "deny"
+    resolve: Literal["order", "newest"] = "order"
     push_to: NodeName | None = None
+    answer_within: Duration | None = None
 
 
 class Budget(Declared):
+    """How many manifests it gives in how long."""
+
     pulls: Count
     per: Duration
 
 
 class ExternalNode(Owned):
-    """Someone else's registry. ``basePath``: for registries below a path (Artifactory's /artifactory/api/docker/KEY)."""
+    """Someone else's registry. ``basePath``: for registries below a path (Artifactory's /artifactory/api/docker/KEY).
+
+    ``hosts``: what images of it are called by (``docker.io``): clients and mirrors tell it by them. ``realms``: hosts of
+    token services, besides its own, that may see ``auth``. ``library``: Docker Hub's habit of names without a slash."""
 
     kind: Literal["external"]
     url: WebAddress
@@ -87,13 +157,45 @@ class ExternalNode(Owned):
     namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._/-]*$")
     base_path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]*$")
     auth: SecretRef | None = None
+    hosts: tuple[Authority, ...] | None = None
+    realms: tuple[Authority, ...] = ()
+    library: Flag | None = None
     budget: Budget | None = None
+    connections: Annotated[Count, Field(le=256)] | None = None
+    bandwidth: Rate | None = None
     pull_only: Flag = False
 
     @property
     def takes_pushes(self) -> bool:
         """An external registry that is no part of a scope is only ever read."""
         return self.scope is not None and not self.pull_only
+
+    @property
+    def authority(self) -> str:
+        """``host`` or ``host:port``."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def docker_hub(self) -> bool:
+        return self.authority in HUB and not self.base_path
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What images of it are called by: as declared, else by its address. Below a path or a namespace it is only a
+        part of what its host name means, so then none."""
+        if self.hosts is not None:
+            return self.hosts
+        if self.namespace or self.base_path or urlsplit(self.url).path:
+            return ()
+        return HUB if self.docker_hub else (self.authority,)
+
+    @property
+    def below_library(self) -> bool:
+        return self.docker_hub and not self.namespace if self.library is None else self.library
+
+    @property
+    def token_realms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.realms, *((HUB_REALM,) if self.docker_hub else ()))))
 
 
 Node = LocalNode | MirrorNode | VirtualNode | ExternalNode

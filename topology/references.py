@@ -106,9 +106,16 @@ def _nodes(topology: Topology) -> Iterator[Use]:
             case LocalNode() | ExternalNode() if node.scope:
                 yield Use((*here, "scope"), node.scope, ("scopes",), f"node `{name}` belongs to")
             case MirrorNode():
-                yield from _each((*here, "upstreams"), node.upstreams, ("nodes",), f"mirror `{name}` pulls from")
+                yield from _mirror(here, name, node)
             case VirtualNode():
                 yield from _virtual(here, name, node)
+
+
+def _mirror(here: Path, name: str, node: MirrorNode) -> Iterator[Use]:
+    yield from _each((*here, "upstreams"), node.sources, ("nodes",), f"mirror `{name}` pulls from")
+    for index, grant in enumerate(node.grants or ()):
+        yield Use((*here, "grants", index, "to"), grant.to, WHO, f"mirror `{name}` lets in", (ANYBODY, AUTHENTICATED))
+    yield from _each((*here, "neighbours"), node.neighbours or (), ("nodes",), f"mirror `{name}` reads copies of")
 
 
 def _virtual(here: Path, name: str, node: VirtualNode) -> Iterator[Use]:

@@ -61,6 +61,10 @@ def _duration(value: Any) -> timedelta:
     return duration
 
 
+def _duration_or_none(value: Any) -> timedelta:
+    return timedelta(0) if value == "none" else _duration(value)
+
+
 def _size(value: Any) -> int:
     text = _text(value, "500GiB")
     if not re.fullmatch(SIZE, text):
@@ -168,6 +172,7 @@ def _written(read: Callable[[Any], Any], pattern: str, example: str) -> tuple[Be
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
 Duration = Annotated[timedelta, *_written(_duration, DURATION, "1h30m")]
+DurationOrNone = Annotated[timedelta, *_written(_duration_or_none, f"{DURATION}|^none$", "1h")]  # none: zero
 Size = Annotated[int, *_written(_size, SIZE, "500GiB")]  # bytes
 Rate = Annotated[int, *_written(_rate, RATE, "400Mbit")]  # bits per second
 RequestRate = Annotated[float, *_written(_request_rate, REQUEST_RATE, "50/s")]  # requests per second

@@ -47,6 +47,8 @@ VERBS: dict[str, Verb] = {
     "trace": Verb("Flow", "towpath.tracing:trace", "By which edges, when, by whom and on what evidence an image came."),
     "replicate": Verb("Flow", "towpath.moving:replicate", "Bring a replica up to date now."),
     "cleanup": Verb("Flow", "towpath.moving:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
+    # Access: towpath/setup.py
+    "setup": Verb("Access", "towpath.setup:setup", "What to write so that a client uses a mirror or virtual."),
     # System: towpath/system.py
     "serve": Verb("System", "towpath.system:serve", "Run one registry node."),
     "control": Verb("System", "towpath.system:control", "Run the controller: clock, replication, cleanup."),

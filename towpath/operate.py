@@ -64,11 +64,12 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
     desired = {
         name: settings_of(topology, name, Placement(address, state.data(name), users))
         for name, address in addresses.items()
+        if topology.nodes[name].kind == "local"
     }
     hosts = LoopbackHosts(state)
     with state.locked():
         out.talk(f"starting {len(desired)} nodes of {topology.metadata.name} in {state.root}")
-        state.write_addresses({name: address.url for name, address in addresses.items()})
+        state.write_addresses({name: addresses[name].url for name in desired})
         operations = bring_up(desired, await hosts.facts())
         started = [Stop(each.node) for each in operations if isinstance(each, Start)]
         try:

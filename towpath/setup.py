@@ -1,0 +1,115 @@
+"""``towpath setup``: how a client is made to use a mirror or virtual of the topology."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from towpath.exits import Exit
+from towpath.output import PLAIN, Options
+from towpath.problem import Problem
+from towpath.workspace import HERE, Where, Workspace
+
+if TYPE_CHECKING:
+    from topology.model import MirrorNode, VirtualNode
+    from towpath.client_setup import Front, Setup
+
+Client = Literal["docker", "podman", "buildah", "skopeo", "containerd", "buildkit", "kubernetes"]
+
+
+def setup(
+    client: Annotated[Client, Parameter(help="Which client.")],
+    node: Annotated[str, Parameter(help="A mirror or virtual of the topology.")],
+    /,
+    *,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Print what to write, and where, so that a client uses a mirror or virtual. Nothing is changed."""
+    from towpath.client_setup import CLIENTS
+
+    out, workspace = options.open(), where.open()
+    front = _front(workspace, node)
+    told = CLIENTS[client](front)
+    record = {
+        "client": client,
+        "node": node,
+        "url": front.url,
+        "files": [{"path": each.path, "content": each.content} for each in told.files],
+        "commands": list(told.commands),
+        "notes": list(told.notes),
+    }
+    out.emit(record, _text(told))
+    return Exit.DONE
+
+
+def _text(told: Setup) -> str:
+    """The files as they are to be written, each below a line with its path; what else is to be known as comments."""
+    blocks = [f"# {each.path}\n{each.content.rstrip()}" for each in told.files]
+    blocks += ["\n".join(["# then", *told.commands])] if told.commands else []
+    blocks += ["\n".join(f"# note: {each}" for each in told.notes)] if told.notes else []
+    return "\n\n".join(blocks)
+
+
+def _front(workspace: Workspace, name: str) -> Front:
+    """Raises Problem (exit 2) for a name that is no mirror or virtual."""
+    from identity.grants import ANYBODY, Action
+    from sites.node_grants import node_grants
+    from sites.served import served_by
+    from topology.model import MirrorNode, VirtualNode
+    from towpath.client_setup import Front
+
+    topology = workspace.topology
+    node = topology.nodes.get(name)
+    if not isinstance(node, MirrorNode | VirtualNode):
+        fronts = [each for each, its in topology.nodes.items() if isinstance(its, MirrorNode | VirtualNode)]
+        known = ", ".join(fronts) or "none is declared"
+        what = "a node of kind " + node.kind if node else "no node"
+        raise Problem(
+            "not-a-front",
+            f"{name} is {what}: clients are set up for mirrors and virtuals",
+            next=f"mirrors and virtuals: {known}; any other node is named in the image itself, HOST:PORT/NAME:TAG",
+            exit=Exit.USAGE,
+        )
+    url = _url(workspace, name, node)
+    grants = node_grants(topology, name)
+    return Front(
+        name,
+        url,
+        served_by(topology, name),
+        "" if url.startswith("http://") else _authority(workspace, node),
+        any(each.to == ANYBODY and Action.PULL in each.allow for each in grants),
+        isinstance(node, VirtualNode) and node.push_to is not None,
+    )
+
+
+def _url(workspace: Workspace, name: str, node: MirrorNode | VirtualNode) -> str:
+    """As it runs here; else as it is declared: plain http on this machine alone."""
+    from sites.addresses import loopback_addresses
+
+    if url := workspace.state.read_addresses().get(name):
+        return url
+    host = workspace.topology.sites[node.site].hosts[node.host]
+    if host.loopback:
+        return loopback_addresses(workspace.topology)[name].url
+    return f"https://{host.reached_at}:{node.port}"
+
+
+def _authority(workspace: Workspace, node: MirrorNode | VirtualNode) -> str:
+    """PEM of the topology's own authority; "" for a node whose certificate comes from elsewhere."""
+    topology = workspace.topology
+    if node.tls is not None or topology.tls is None:
+        return ""
+    path = topology.base / topology.tls.ca.cert
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        raise Problem(
+            "no-authority",
+            f"the certificate of the topology's authority cannot be read: {error}",
+            where="tls.ca.cert",
+            next=f"put it at {path}: clients must be given it",
+            exit=Exit.USAGE,
+        ) from None
