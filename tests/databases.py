@@ -1,11 +1,17 @@
-"""The structure of a SQLite file, to compare a schema made at once with one that its history made."""
+"""The structure of a SQLite file, to compare a schema made at once with one that its history made; what an index is
+asked."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from registry_node.storage.metadata import Metadata
+from registry_node.storage.sql import Connection, Rows, Values
 
 
 def structure(path: Path) -> dict[str, Any]:
@@ -24,3 +30,35 @@ def structure(path: Path) -> dict[str, Any]:
             )
             for name, without_rowid in tables
         }
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What the index (SQLite) is asked meanwhile. The hot reads (reads.py) do not count."""
+    asked: list[str] = []
+    execute = Connection.execute
+
+    def noted(tx: Connection, statement: str, values: Values | None = None) -> Rows:
+        asked.append(statement)
+        return execute(tx, statement, values or {})
+
+    with patch.object(Connection, "execute", noted):
+        yield asked
+
+
+def limit_pages(metadata: Metadata, pages: int) -> Callable[[], None]:
+    """A disk that is full beyond so many pages: SQLite's own limit, which each connection has for itself. Gives what
+    ends that."""
+    connect = metadata._connect
+
+    def limited() -> Connection:
+        connection = connect()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        return connection
+
+    def change(to: Callable[[], Connection]) -> None:
+        metadata.close()  # whatever is open has the other limit
+        metadata._connect = to
+
+    change(limited)
+    return lambda: change(connect)

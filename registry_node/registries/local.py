@@ -6,8 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, Internal, ManifestInvalid
@@ -26,6 +24,7 @@ from registry_node.storage.rules import Rule
 from registry_node.storage.rules.holds import held
 from registry_node.storage.rules.immutable import immutable
 from registry_node.storage.rules.quota import quota
+from registry_node.storage.sql import Connection
 from registry_node.storage.store import Store
 
 

@@ -13,8 +13,6 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
-
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, new_hasher
 from oci_wire.errors import (
@@ -35,15 +33,16 @@ from registry_node.storage.changes import Transaction
 from registry_node.storage.incoming import Incoming, gathered, overlapped, until_bulky
 from registry_node.storage.rules import BlobAdded
 from registry_node.storage.rules.quota import used_bytes
-from registry_node.storage.schema import uploads
-from registry_node.storage.statements import is_
+from registry_node.storage.statements import insert
 from registry_node.storage.store import Store
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
 SWEEP_SECONDS = 60
-_START = insert(uploads)
-_MINE = select(func.count()).where(is_(uploads.c.identity, "identity"), uploads.c.expires > bindparam("now"))
-_END = delete(uploads).where(is_(uploads.c.id, "session"))
+_START = insert("uploads", "id repository identity algorithm started expires")
+_MINE = "SELECT count(*) FROM uploads WHERE identity = :identity AND expires > :now"
+_OLD = "SELECT id FROM uploads WHERE expires <= :now"
+_PROLONG = "UPDATE uploads SET expires = :expires WHERE id = :session"
+_END = "DELETE FROM uploads WHERE id = :session"
 
 
 class LocalUploads:
@@ -104,7 +103,7 @@ class LocalUploads:
         return Upload(session)
 
     def _check_number(self, unit: Transaction, identity: str) -> None:
-        if unit.tx.execute(_MINE, {"identity": identity, "now": unit.clock()}).scalar_one() >= self._most_sessions:
+        if unit.tx.execute(_MINE, {"identity": identity, "now": unit.clock()}).scalar() >= self._most_sessions:
             raise TooManyRequests(
                 f"{identity or 'anonymous'} has {self._most_sessions} open uploads here; finish or cancel some first",
                 retry_after=SWEEP_SECONDS,
@@ -161,8 +160,7 @@ class LocalUploads:
         if now < self._next_sweep:
             return
         self._next_sweep = now + SWEEP_SECONDS
-        old = select(uploads.c.id).where(uploads.c.expires <= now)
-        for session in await self._store.read(lambda tx: list(tx.execute(old).scalars())):
+        for session in await self._store.read(lambda tx: tx.execute(_OLD, {"now": now}).scalars()):
             await self._drop(session)
         present = await self._store.from_disk("the uploads", os.listdir, self._store.files.uploads)
         for session in set(self._open).difference(present):  # another process ended them
@@ -203,8 +201,8 @@ class LocalUploads:
         if session.expires - now > self._session_seconds * 3 / 4:
             return
         session.expires = now + self._session_seconds
-        row = update(uploads).where(uploads.c.id == upload_id).values(expires=session.expires)
-        await self._store.write(lambda unit: unit.tx.execute(row), durable=False)
+        values = {"session": upload_id, "expires": session.expires}
+        await self._store.write(lambda unit: unit.tx.execute(_PROLONG, values), durable=False)
 
     async def _finish(self, repository: str, upload_id: str, session: Incoming, digest: Digest) -> Descriptor:
         async with session.lock:

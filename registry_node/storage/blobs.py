@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, select
-
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestBlobUnknown, ManifestInvalid
 from registry_node.storage.changes import Transaction
 from registry_node.storage.rules import BlobAdded, BlobRemoved
 from registry_node.storage.rules.quota import first_link, last_link
-from registry_node.storage.schema import blobs, repo_blobs, repo_manifests, repositories
-from registry_node.storage.statements import is_, put
+from registry_node.storage.sql import Connection
+from registry_node.storage.statements import among, put
 
-_PUT_BLOB = put(blobs, "digest", change=("size", "state", "touched_at"))
-_PUT_LINK = put(repo_blobs, "repository_id", "digest", change=("linked_at",))
-_LINKED = (
-    select(blobs.c.digest, blobs.c.size)
-    .join(repo_blobs, repo_blobs.c.digest == blobs.c.digest)
-    .join(repositories, repositories.c.id == repo_blobs.c.repository_id)
-    .where(is_(repositories.c.name, "name"), blobs.c.state == "present")
-    .where(blobs.c.digest.in_(bindparam("digests", expanding=True)))
-)
-_CHILDREN = (
-    select(repo_manifests.c.digest)
-    .join(repositories, repositories.c.id == repo_manifests.c.repository_id)
-    .where(is_(repositories.c.name, "name"), repo_manifests.c.digest.in_(bindparam("digests", expanding=True)))
-)
+_PUT_BLOB = put("blobs", "digest", "size state touched_at")
+_PUT_LINK = put("repo_blobs", "repository_id digest", "linked_at")
+_LINK = "SELECT digest FROM repo_blobs WHERE repository_id = :repository AND digest = :digest"
+_UNLINK = "DELETE FROM repo_blobs WHERE repository_id = :repository AND digest = :digest"
+_LINKED = """
+SELECT b.digest, b.size FROM repositories r
+JOIN repo_blobs l ON l.repository_id = r.id
+JOIN blobs b ON b.digest = l.digest
+WHERE r.name = :name AND b.state = 'present' AND l.digest IN """
+_CHILDREN = """
+SELECT m.digest FROM repositories r JOIN repo_manifests m ON m.repository_id = r.id
+WHERE r.name = :name AND m.digest IN """
+_SIZE = """
+SELECT b.size FROM blobs b
+JOIN repo_blobs l ON l.digest = b.digest
+JOIN repositories r ON r.id = l.repository_id
+WHERE b.digest = :digest AND b.state = 'present'"""
+_SIZE_ANYWHERE, _SIZE_THERE = f"{_SIZE} LIMIT 1", f"{_SIZE} AND r.name = :source LIMIT 1"
 
 
 def add_blob(unit: Transaction, name: str, digest: Digest, size: int) -> None:
@@ -46,26 +48,19 @@ def link_blob(unit: Transaction, repository: int, digest: str) -> None:
 
 def blob_size(tx: Connection, digest: Digest, source: str | None) -> int | None:
     """Bytes of a blob that ``source`` (None: any repository) has; None when it has not."""
-    statement = (
-        select(blobs.c.size)
-        .join(repo_blobs, repo_blobs.c.digest == blobs.c.digest)
-        .join(repositories, repositories.c.id == repo_blobs.c.repository_id)
-        .where(blobs.c.digest == str(digest), blobs.c.state == "present")
-    )
-    if source is not None:
-        statement = statement.where(repositories.c.name == source)
-    row = tx.execute(statement.limit(1)).first()
-    return int(row.size) if row else None
+    statement = _SIZE_ANYWHERE if source is None else _SIZE_THERE
+    size = tx.execute(statement, {"digest": str(digest), "source": source}).scalar()
+    return None if size is None else int(size)
 
 
 def delete_blob(unit: Transaction, name: str, digest: Digest) -> None:
     """This repository no longer has it; other repositories keep it. Raises BlobUnknown, NameUnknown, Denied (held)."""
     repository = unit.repository(name)
-    here = (repo_blobs.c.repository_id == repository) & (repo_blobs.c.digest == str(digest))
-    if unit.row(select(repo_blobs.c.digest).where(here)) is None:
+    here = {"repository": repository, "digest": str(digest)}
+    if unit.row(_LINK, **here) is None:
         raise BlobUnknown(f"{name} has no blob {digest}")
     unit.check(BlobRemoved(name, repository, str(digest)))
-    unit.tx.execute(delete(repo_blobs).where(here))
+    unit.tx.execute(_UNLINK, here)
     last_link(unit.tx, str(digest))
 
 
@@ -88,7 +83,8 @@ def require_children(tx: Connection, name: str, wanted: Iterable[Descriptor]) ->
     digests = sorted({str(each.digest) for each in wanted})
     known: set[str] = set()
     for at in range(0, len(digests), 500):
-        known.update(tx.execute(_CHILDREN, {"name": name, "digests": digests[at : at + 500]}).scalars())
+        marks, values = among(digests[at : at + 500])
+        known.update(tx.execute(_CHILDREN + marks, {"name": name, **values}).scalars())
     missing = [each for each in digests if each not in known]
     if missing:
         raise ManifestBlobUnknown(f"push these manifests to {name} first: {', '.join(missing[:5])}", detail=missing)
@@ -98,6 +94,6 @@ def _linked(tx: Connection, name: str, digests: Sequence[str]) -> dict[str, int]
     """Those of them that this repository has, with their sizes."""
     found: dict[str, int] = {}
     for at in range(0, len(digests), 500):
-        rows = tx.execute(_LINKED, {"name": name, "digests": digests[at : at + 500]})
-        found.update((digest, size) for digest, size in rows)
+        marks, values = among(digests[at : at + 500])
+        found.update((row.digest, row.size) for row in tx.execute(_LINKED + marks, {"name": name, **values}))
     return found

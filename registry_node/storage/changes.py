@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
-
 from oci_wire.digest import Digest
 from oci_wire.errors import ManifestInvalid, ManifestUnknown, NameUnknown
 from oci_wire.manifest import Manifest
@@ -22,43 +20,34 @@ from registry_node.storage.rules import (
     Rule,
     TagSet,
 )
-from registry_node.storage.schema import (
-    journal,
-    manifest_blobs,
-    manifest_children,
-    manifests,
-    repo_manifests,
-    repositories,
-    tags,
-)
-from registry_node.storage.statements import is_, put
+from registry_node.storage.sql import Connection
+from registry_node.storage.statements import insert, put
 
-_REPOSITORY = select(repositories.c.id).where(is_(repositories.c.name, "name"))
-_BUMP = (
-    update(repositories)
-    .where(is_(repositories.c.id, "repository"))
-    .values(rev=repositories.c.rev + 1)
-    .returning(repositories.c.rev)
-)
+LINE = "repository rev kind tag old digest media_type actor txid at pushed_at"  # of the journal, behind its position
+_REPOSITORY = "SELECT id FROM repositories WHERE name = :name"
+_NEW_REPOSITORY = insert("repositories", "name rev created")
+_BUMP = "UPDATE repositories SET rev = rev + 1 WHERE id = :repository RETURNING rev"
 # Positions follow commits, because writing transactions follow one another. A sequence would leave gaps, and would have
 # to be told of what a replay brought back.
-_RECORD = insert(journal).values(
-    position=select(func.coalesce(func.max(journal.c.position), 0) + 1).scalar_subquery(),
-    **{column.name: bindparam(column.name) for column in journal.c if column.name != "position"},
+_RECORD = insert("journal", f"position {LINE}").replace(
+    ":position", "(SELECT coalesce(max(position), 0) + 1 FROM journal)"
 )
 _NO_VALUES = dict.fromkeys(("tag", "old", "digest", "media_type", "txid", "pushed_at"))
-_THIS_TAG = is_(tags.c.repository_id, "repository") & is_(tags.c.name, "tag")
-_TAG = select(tags.c.digest).where(_THIS_TAG)
-_TOUCH_TAG = update(tags).where(_THIS_TAG).values(pushed_at=bindparam("pushed"))
-_DROP_TAG = delete(tags).where(_THIS_TAG)
-_PUT_TAG = put(tags, "repository_id", "name", change=("digest", "rev", "pushed_at"))
-_LINK = select(repo_manifests.c.media_type).where(
-    is_(repo_manifests.c.repository_id, "repository"), is_(repo_manifests.c.digest, "digest")
+_TAG = "SELECT digest FROM tags WHERE repository_id = :repository AND name = :tag"
+_TOUCH_TAG = "UPDATE tags SET pushed_at = :pushed WHERE repository_id = :repository AND name = :tag"
+_DROP_TAG = "DELETE FROM tags WHERE repository_id = :repository AND name = :tag"
+_PUT_TAG = put("tags", "repository_id name", "digest rev pushed_at")
+_POINTING = "SELECT name FROM tags WHERE repository_id = :repository AND digest = :digest ORDER BY name"
+_LINK = "SELECT media_type FROM repo_manifests WHERE repository_id = :repository AND digest = :digest"
+_UNLINK = "DELETE FROM repo_manifests WHERE repository_id = :repository AND digest = :digest"
+_PUT_LINK = put(
+    "repo_manifests", "repository_id digest", "media_type size subject pushed_at", change="media_type subject pushed_at"
 )
-_PUT_LINK = put(repo_manifests, "repository_id", "digest", change=("media_type", "subject", "pushed_at"))
-_PUT_MANIFEST = put(manifests, "digest", change=("touched_at",))
-_PUT_BLOBS = put(manifest_blobs, "manifest", "digest")
-_PUT_CHILDREN = put(manifest_children, "manifest", "digest")
+_PUT_MANIFEST = put(
+    "manifests", "digest", "body size artifact_type subject annotations touched_at", change="touched_at"
+)
+_PUT_BLOBS = put("manifest_blobs", "manifest digest", "size", change="")
+_PUT_CHILDREN = put("manifest_children", "manifest digest")
 
 
 @dataclass(slots=True)
@@ -77,7 +66,7 @@ class Transaction:
         for rule in self.rules:
             rule(self.tx, change, self.clock())
 
-    def row(self, statement: Any, **values: Any) -> Any:
+    def row(self, statement: str, **values: Any) -> Any:
         return self.tx.execute(statement, values).first()
 
     def repository(self, name: str) -> int:
@@ -93,14 +82,14 @@ class Transaction:
         self.touched.add(name)
         row = self.row(_REPOSITORY, name=name)
         if row is None:
-            self.tx.execute(insert(repositories).values(name=name, rev=0, created=self.clock()))
+            self.tx.execute(_NEW_REPOSITORY, {"name": name, "rev": 0, "created": self.clock()})
             return self.repository(name)
         return int(row.id)
 
     def rev(self, repository: int) -> int:
         """The rev of all changes that this transaction makes to a repository: one more than before."""
         if repository not in self._revs:
-            self._revs[repository] = int(self.tx.execute(_BUMP, {"repository": repository}).scalar_one())
+            self._revs[repository] = int(self.tx.execute(_BUMP, {"repository": repository}).scalar())
         return self._revs[repository]
 
     def record(self, repository: str, rev: int, kind: str, actor: str, **values: Any) -> None:
@@ -202,9 +191,9 @@ def store_manifest(unit: Transaction, manifest: Manifest) -> None:
     blobs = [{"manifest": digest, "digest": str(each.digest), "size": each.size} for each in manifest.blobs]
     children = [{"manifest": digest, "digest": str(each.digest)} for each in manifest.children]
     if blobs:
-        unit.tx.execute(_PUT_BLOBS, blobs)
+        unit.tx.execute_each(_PUT_BLOBS, blobs)
     if children:
-        unit.tx.execute(_PUT_CHILDREN, children)
+        unit.tx.execute_each(_PUT_CHILDREN, children)
 
 
 def delete_manifest(unit: Transaction, name: str, digest: Digest, author: Author) -> None:
@@ -215,11 +204,10 @@ def delete_manifest(unit: Transaction, name: str, digest: Digest, author: Author
     if not has_manifest(unit, repository, str(digest)):
         raise ManifestUnknown(f"{name} has no manifest {digest}")
     unit.check(ManifestRemoved(name, repository, str(digest)))
-    pointing = select(tags.c.name).where(tags.c.repository_id == repository, tags.c.digest == str(digest))
-    for tag in unit.tx.execute(pointing.order_by(tags.c.name)).scalars().all():
+    here = {"repository": repository, "digest": str(digest)}
+    for tag in unit.tx.execute(_POINTING, here).scalars():
         set_tag(unit, name, tag, None, author)
-    here = (repo_manifests.c.repository_id == repository) & (repo_manifests.c.digest == str(digest))
-    unit.tx.execute(delete(repo_manifests).where(here))
+    unit.tx.execute(_UNLINK, here)
     unit.record(name, unit.rev(repository), "manifest-deleted", author.actor, old=str(digest))
 
 

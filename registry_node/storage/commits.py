@@ -18,8 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
-
 from oci_wire.errors import InsufficientStorage, RegistryError
 from registry_node.storage import history
 from registry_node.storage.changes import Transaction
@@ -29,6 +27,7 @@ from registry_node.storage.history import Kept
 from registry_node.storage.journal import Journal
 from registry_node.storage.metadata import Metadata
 from registry_node.storage.ownership import Turn
+from registry_node.storage.sql import Connection
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -152,18 +151,18 @@ class Commits:
 
     def _beside_others(self, tx: Connection, unit: _Unit) -> Transaction | None:
         """None: it came to nothing, and left nothing. Raises when the whole transaction has ended with it."""
-        tx.exec_driver_sql("SAVEPOINT unit")
+        tx.execute("SAVEPOINT unit")
         try:
             with in_port_words(self._health, "the index"):
                 done = self._alone(tx, unit)
         except Exception as error:
             unit.error = error
             try:
-                tx.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
+                tx.execute("ROLLBACK TO SAVEPOINT unit")
             except Exception:
                 raise error from None
             done = None
-        tx.exec_driver_sql("RELEASE SAVEPOINT unit")
+        tx.execute("RELEASE SAVEPOINT unit")
         return done
 
     def _write_down(self) -> None:

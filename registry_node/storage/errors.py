@@ -21,8 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from sqlalchemy.exc import DBAPIError
-
 from oci_wire.errors import InsufficientStorage, Internal, RequestInvalid, Unavailable
 
 log = logging.getLogger(__name__)
@@ -99,10 +97,10 @@ def in_port_words(health: Health, what: str, *, reading: bool = False) -> Iterat
         yield
     except OSError as error:
         raise _of_reading(what, error) if reading else _of_disk(health, what, error) from error
-    except DBAPIError as error:
-        raise of_database(health, what, error.orig or error) from error
-    except sqlite3.Error as error:
-        raise of_database(health, what, error) from error
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) or _is_of_postgresql(error):
+            raise of_database(health, what, error) from error
+        raise
 
 
 def _of_reading(what: str, error: OSError) -> Exception:
@@ -130,7 +128,7 @@ def _too_much(what: str, error: OSError) -> Exception:
 
 def of_database(health: Health, what: str, error: BaseException) -> Exception:
     """The port's error for one of SQLite's or PostgreSQL's."""
-    if type(error).__module__.startswith("psycopg"):
+    if _is_of_postgresql(error):
         return _of_postgresql(what, error)
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):
@@ -142,6 +140,11 @@ def of_database(health: Health, what: str, error: BaseException) -> Exception:
         return Unavailable("the index is busy; try again", retry_after=1.0)
     log.error("%s: %s %s", what, name, error)
     return Internal("the index of this node is damaged" if name.startswith("SQLITE_CORRUPT") else "the index failed")
+
+
+def _is_of_postgresql(error: BaseException) -> bool:
+    """Without psycopg, which only those have who need it."""
+    return type(error).__module__.startswith("psycopg")
 
 
 def _of_postgresql(what: str, error: BaseException) -> Exception:

@@ -13,14 +13,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
-
-from registry_node.storage.schema import hold_digests, holds, journal, repo_manifests, repositories, tags, transactions
+from registry_node.storage.sql import Connection
 
 SNAPSHOT = "snapshot"  # the kind of the first line; its ``rev`` is the last position that the file has no line of
 _DAY = 86400.0
 _SLACK = 4  # a quarter more than is kept may gather, so that the file is not written anew with every change
-_FIRST = select(func.min(journal.c.position))
+_FIRST = "SELECT min(position) FROM journal"
+_PRUNE = "DELETE FROM journal WHERE position <= :last"
+_PRUNE_RECEIPTS = "DELETE FROM transactions WHERE at < :before"
+_PRUNE_HELD = """
+DELETE FROM hold_digests WHERE EXISTS (
+  SELECT 1 FROM holds WHERE holds.repository = hold_digests.repository AND holds.owner = hold_digests.owner
+  AND holds.until < :now)"""
+_PRUNE_HOLDS = "DELETE FROM holds WHERE until < :now"
+_REPOSITORIES = "SELECT id, name, rev FROM repositories ORDER BY id"
+_TAGS = "SELECT name, digest, rev, pushed_at FROM tags WHERE repository_id = :repository"
+_MANIFESTS = "SELECT digest, media_type FROM repo_manifests WHERE repository_id = :repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,10 @@ def is_too_long(tx: Connection, last: int, kept: Kept) -> bool:
 
 def prune(tx: Connection, last: int, kept: Kept, now: float) -> None:
     """In a writing transaction: drops what is older. The last change always stays: positions go on from it."""
-    tx.execute(delete(journal).where(journal.c.position <= last - max(1, kept.changes)))
-    tx.execute(delete(transactions).where(transactions.c.at < now - kept.receipt_days * _DAY))
-    ended = select(holds.c.repository, holds.c.owner).where(holds.c.until < now).subquery()
-    same = (hold_digests.c.repository == ended.c.repository) & (hold_digests.c.owner == ended.c.owner)
-    tx.execute(delete(hold_digests).where(select(ended.c.owner).where(same).exists()))
-    tx.execute(delete(holds).where(holds.c.until < now))
+    tx.execute(_PRUNE, {"last": last - max(1, kept.changes)})
+    tx.execute(_PRUNE_RECEIPTS, {"before": now - kept.receipt_days * _DAY})
+    tx.execute(_PRUNE_HELD, {"now": now})
+    tx.execute(_PRUNE_HOLDS, {"now": now})
 
 
 def snapshot(tx: Connection, now: float) -> Iterator[bytes]:
@@ -56,20 +62,13 @@ def snapshot(tx: Connection, now: float) -> Iterator[bytes]:
     if first <= 1:
         return
     yield _line(kind=SNAPSHOT, repository="", rev=first - 1, actor="", at=now)
-    for row in _rows(
-        tx, select(repositories.c.id, repositories.c.name, repositories.c.rev).order_by(repositories.c.id)
-    ):
+    for row in tx.stream(_REPOSITORIES):
         about = {"repository": row.name, "actor": "", "at": now}
-        for tag in _rows(tx, select(tags).where(tags.c.repository_id == row.id)):
+        for tag in tx.stream(_TAGS, {"repository": row.id}):
             yield _line(kind="tag", rev=tag.rev, tag=tag.name, digest=tag.digest, pushed_at=tag.pushed_at, **about)
-        for each in _rows(tx, select(repo_manifests).where(repo_manifests.c.repository_id == row.id)):
+        for each in tx.stream(_MANIFESTS, {"repository": row.id}):
             yield _line(kind="manifest", rev=row.rev, digest=each.digest, media_type=each.media_type, **about)
         yield _line(kind="manifest-deleted", rev=row.rev, old="", **about)  # of none: for the rev alone
-
-
-def _rows(tx: Connection, statement: Any) -> Iterator[Any]:
-    """A thousand at a time: there may be millions."""
-    yield from tx.execute(statement.execution_options(yield_per=1000))
 
 
 def _line(**values: Any) -> bytes:

@@ -14,18 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
-
+from registry_node.storage.changes import LINE
 from registry_node.storage.errors import JournalCorrupt
 from registry_node.storage.files import append, sync_folder
 from registry_node.storage.history import SNAPSHOT, snapshot
-from registry_node.storage.schema import journal
+from registry_node.storage.sql import Connection
 
 _TAIL = 64 * 1024
 KINDS = ("tag", "manifest", "manifest-deleted")
 _KNOWN = (*KINDS, SNAPSHOT)
 
-_AFTER = select(journal).where(journal.c.position > bindparam("after")).order_by(journal.c.position)
+_COLUMNS = ("position", *LINE.split())
+_AFTER = f"SELECT {', '.join(_COLUMNS)} FROM journal WHERE position > :after ORDER BY position"  # noqa: S608
+_LAST = "SELECT coalesce(max(position), 0) FROM journal"
 
 
 class Journal:
@@ -51,8 +52,7 @@ class Journal:
         """Appends the changes that the index has and the journal has not, and syncs them. What another process
         wrote meanwhile counts, but for a line that its end left torn."""
         self._look()
-        missing = tx.execute(_AFTER, {"after": self.position})
-        rows = [dict(row._mapping) for row in missing]
+        rows = [row._asdict() for row in tx.execute(_AFTER, {"after": self.position})]
         if not rows:
             return None
         if int(rows[0]["position"]) > self.position + 1:  # the file lost what the index no longer keeps
@@ -70,8 +70,8 @@ class Journal:
         new = self.path.with_suffix(".new")
         with new.open("wb") as file:
             file.writelines(snapshot(tx, now))
-            for row in tx.execute(_AFTER.execution_options(yield_per=1000), {"after": 0}):
-                file.write(_line(dict(row._mapping)))
+            for row in tx.stream(_AFTER, {"after": 0}):
+                file.write(_line(row._asdict()))
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.path)
@@ -96,7 +96,7 @@ class Journal:
 
 def last_position(tx: Connection) -> int:
     """Of the index."""
-    return int(tx.execute(select(func.coalesce(func.max(journal.c.position), 0))).scalar_one())
+    return int(tx.execute(_LAST).scalar())
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -107,11 +107,7 @@ def _line(row: dict[str, Any]) -> bytes:
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-        if (
-            entry["kind"] in (*KINDS, SNAPSHOT)
-            and isinstance(entry["position"], int)
-            and set(entry) <= set(journal.c.keys())
-        ):
+        if entry["kind"] in (*KINDS, SNAPSHOT) and isinstance(entry["position"], int) and set(entry) <= set(_COLUMNS):
             return dict(entry)
     except (ValueError, KeyError, TypeError):
         pass

@@ -10,15 +10,19 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, insert, select, union
-
 from oci_wire.errors import Conflict, Gone
 from oci_wire.extension import MAX_LEASE_SECONDS, Hold, HoldReceipt, Lease, LeaseRenewal, LeaseRequest
 from registry_node.storage.changes import Transaction
-from registry_node.storage.schema import hold_digests, holds, leases, repo_blobs, repo_manifests
-from registry_node.storage.statements import put
+from registry_node.storage.statements import among, insert, put
 
-_PUT = put(leases, "repository", change=None)
+_PUT = put("leases", "repository", "id holder token expires")
+_LEASE = "SELECT id, holder, token, expires FROM leases WHERE repository = :repository"
+_HOLD = insert("holds", "repository owner until reason")
+_HOLD_DIGEST = insert("hold_digests", "repository owner digest")
+_DROPS = tuple(
+    f"DELETE FROM {table} WHERE repository = :repository AND owner = :owner"  # noqa: S608 - names of our own tables
+    for table in ("holds", "hold_digests")
+)
 _CLOCK_STEP = 60.0  # seconds by which a clock may be put right without ending leases
 
 
@@ -66,10 +70,9 @@ def hold(unit: Transaction, name: str, owner: str, wanted: Hold) -> HoldReceipt:
     """Replaces the owner's hold."""
     repository = unit.ensure_repository(name)
     drop_hold(unit, name, owner)
-    unit.tx.execute(insert(holds).values(repository=name, owner=owner, until=wanted.until, reason=wanted.reason))
-    rows = [{"repository": name, "owner": owner, "digest": each} for each in dict.fromkeys(wanted.digests)]
-    if rows:
-        unit.tx.execute(insert(hold_digests), rows)
+    about = {"repository": name, "owner": owner}
+    unit.tx.execute(_HOLD, {**about, "until": wanted.until, "reason": wanted.reason})
+    unit.tx.execute_each(_HOLD_DIGEST, [{**about, "digest": each} for each in dict.fromkeys(wanted.digests)])
     known = _known(unit, repository, wanted.digests)
     present = tuple(each for each in wanted.digests if each in known)
     return HoldReceipt(present=present, missing=tuple(each for each in wanted.digests if each not in known))
@@ -77,26 +80,22 @@ def hold(unit: Transaction, name: str, owner: str, wanted: Hold) -> HoldReceipt:
 
 def drop_hold(unit: Transaction, name: str, owner: str) -> None:
     """No error when there is none."""
-    for table in (holds, hold_digests):
-        unit.tx.execute(delete(table).where(table.c.repository == name, table.c.owner == owner))
+    for drop in _DROPS:
+        unit.tx.execute(drop, {"repository": name, "owner": owner})
 
 
 def _known(unit: Transaction, repository: int, digests: tuple[str, ...]) -> set[str]:
     found: set[str] = set()
     for at in range(0, len(digests), 500):
-        part = digests[at : at + 500]
-        statement = union(
-            *(
-                select(table.c.digest).where(table.c.repository_id == repository, table.c.digest.in_(part))
-                for table in (repo_blobs, repo_manifests)
-            )
-        )
-        found.update(unit.tx.execute(statement).scalars())
+        marks, values = among(digests[at : at + 500])
+        for table in ("repo_blobs", "repo_manifests"):
+            here = f"SELECT digest FROM {table} WHERE repository_id = :repository AND digest IN {marks}"  # noqa: S608
+            found.update(unit.tx.execute(here, {"repository": repository, **values}).scalars())
     return found
 
 
 def _row(unit: Transaction, name: str) -> Any:
-    return unit.row(select(leases).where(leases.c.repository == name))
+    return unit.row(_LEASE, repository=name)
 
 
 def _running(unit: Transaction, name: str, lease_id: str, token: int) -> Any:

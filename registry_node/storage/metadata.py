@@ -1,23 +1,17 @@
-"""The index of a data folder, behind SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL (postgresql.py). Synchronous:
-callers hop to a thread.
-
-Every writing transaction starts with BEGIN IMMEDIATE: a plain BEGIN takes the write lock too late and fails under
-contention instead of waiting.
-"""
+"""The index of a data folder: SQLite in WAL mode, or PostgreSQL (postgresql.py). Synchronous: callers hop to a thread."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
-
 from registry_node.storage.errors import CannotOpen, DatabaseCorrupt, DatabaseTooNew
-from registry_node.storage.schema import HEAD
-from registry_node.storage.schema import metadata as tables
+from registry_node.storage.schema import HEAD, STATEMENTS
+from registry_node.storage.sql import Connection
 
 BUSY_SECONDS = 30
 # The write-ahead log grows while somebody reads an old state; afterwards it gets back to this.
@@ -28,65 +22,99 @@ CHECK_BYTES = 64 * 1024 * 1024
 
 
 class Metadata:
-    """One open index. The engine makes the options ``writes`` and ``durable`` true when a transaction begins."""
+    """One open index, with a connection for each thread that asks at the same time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._writer = engine.execution_options(writes=True, durable=True)
-        self._quick = engine.execution_options(writes=True, durable=False)
-        self._reader = engine.execution_options(writes=False, durable=True)
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._idle: deque[Connection] = deque()
 
     @classmethod
     def open(cls, path: Path) -> Metadata:
         """Raises DatabaseCorrupt, DatabaseTooNew."""
         try:
             version = _inspect(path)
-            engine = _engine(path)
-            metadata = cls(engine)
-            metadata.bring_up_to_date(str(path), version)
-        except (sqlite3.DatabaseError, DBAPIError) as error:
-            raise _corrupt(path, str(getattr(error, "orig", None) or error)) from error
+            metadata = cls.join(path)
+            if version is None:
+                metadata._create()
+            elif version != HEAD:
+                metadata.migrate(str(path), version)
+        except sqlite3.DatabaseError as error:
+            raise _corrupt(path, str(error)) from error
         return metadata
 
     @classmethod
     def join(cls, path: Path) -> Metadata:
         """An index that another process has just opened."""
-        return cls(_engine(path))
+        return cls(partial(_connected, path))
 
     def close(self) -> None:
-        self._engine.dispose()
+        while (idle := self._taken()) is not None:
+            idle.close()
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[Connection]:
         """A transaction that holds the write lock from its start. ``durable``: on disk when it returns; otherwise
         a power cut may take it back whole (never in part), a killed process cannot."""
-        with (self._writer if durable else self._quick).begin() as tx:
+        with self._transaction(writes=True, durable=durable) as tx:
             yield tx
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent view."""
-        with self._reader.begin() as tx:
+        with self._transaction(writes=False, durable=True) as tx:
             yield tx
 
-    def bring_up_to_date(self, where: str, version: str | None) -> None:
-        """``version``: of the schema that is there, None for none. Raises DatabaseTooNew."""
-        if version is None:
-            self._create()
-        elif version != HEAD:
-            self._migrate(where, version)
+    @contextmanager
+    def _transaction(self, *, writes: bool, durable: bool) -> Iterator[Connection]:
+        tx = self._begun(writes, durable)
+        try:
+            yield tx
+            tx.commit()
+        except BaseException:
+            self._undo(tx)
+            raise
+        self._idle.append(tx)
+
+    def _begun(self, writes: bool, durable: bool) -> Connection:
+        """A connection that broke while nobody used it is found out here, where nothing is lost by it."""
+        while True:
+            known = self._taken()
+            tx = known or self._connect()
+            try:
+                tx.begin(writes=writes, durable=durable)
+                return tx
+            except BaseException:
+                self._undo(tx)
+                if known is None or not known.broken:
+                    raise
+
+    def _undo(self, tx: Connection) -> None:
+        """Gives back a connection whose transaction came to nothing."""
+        with suppress(Exception):  # what is broken was rolled back by that
+            tx.rollback()
+            if not tx.broken:
+                self._idle.append(tx)
+                return
+        with suppress(Exception):
+            tx.close()
+
+    def _taken(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _create(self) -> None:
-        """A new index has the newest schema at once: no history to run, and no alembic to load."""
         with self.writing() as tx:
-            tables.create_all(tx)
-            tx.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-            tx.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": HEAD})
+            for statement in STATEMENTS:
+                tx.execute(statement)
+            tx.execute("INSERT INTO alembic_version VALUES (:head)", {"head": HEAD})
 
-    def _migrate(self, where: str, version: str) -> None:
-        from registry_node.storage import migrations  # noqa: PLC0415 - a start without them must not load alembic
+    def migrate(self, where: str, version: str | None) -> None:
+        """``version``: of the schema that is there, None for none. Raises DatabaseTooNew."""
+        from registry_node.storage import migrations  # noqa: PLC0415 - alembic and SQLAlchemy, for this alone
 
-        if not migrations.knows(version):
+        if version is not None and not migrations.knows(version):
             raise DatabaseTooNew(
                 f"{where}: a newer towpath wrote this index (schema {version}, this one knows up to {HEAD}); "
                 "run that version, or restore the folder's backup from before the update"
@@ -95,25 +123,12 @@ class Metadata:
             migrations.upgrade(tx)
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        pragmas = ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}")
-        for pragma in (*pragmas, f"journal_size_limit={WAL_BYTES}", f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['durable'] else 'NORMAL'}")
-        connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if options['writes'] else 'DEFERRED'}")
-
-    return engine
+def _connected(path: Path) -> Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+    pragmas = ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}")
+    for pragma in (*pragmas, f"journal_size_limit={WAL_BYTES}", f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
+        connection.execute(f"PRAGMA {pragma}")
+    return Connection(connection)
 
 
 def _inspect(path: Path) -> str | None:

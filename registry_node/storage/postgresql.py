@@ -10,18 +10,18 @@ committed may have landed: as after any answer that was lost, the client asks ag
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from sqlalchemy import Connection as Transaction
-from sqlalchemy import Engine, create_engine, event, insert, inspect, select, text
-from sqlalchemy.exc import DBAPIError
 
 from oci_wire.errors import Unavailable
 from registry_node.storage.epochs import Epochs
@@ -36,7 +36,8 @@ from registry_node.storage.errors import (
 from registry_node.storage.files import BlobFiles, append, sync_folder
 from registry_node.storage.metadata import Metadata
 from registry_node.storage.reads import OF_REPOSITORY, Reads
-from registry_node.storage.schema import data_folder
+from registry_node.storage.schema import HEAD, TABLES
+from registry_node.storage.sql import Connection, Rows, Values
 
 # Of a connection, unless the DSN says otherwise: seconds, milliseconds, and the primary alone.
 _OURS: dict[str, Any] = {
@@ -49,20 +50,23 @@ _RETRY_SECONDS = 0.2
 _REMEMBERED = 100_000  # answers
 _TURN = 0x746F7770617468  # "towpath": the advisory lock of writers
 _SETTINGS = "SET lock_timeout = '30s'; SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'"
+_NAME = re.compile(r":(\w+)")
+_NONE: Values = {}
 _LOOK = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 def open_index(dsn: str, folder: Path) -> Metadata:
     """Brings the index up to date. Raises DatabaseUnreachable, DatabaseTooNew, DatabaseElsewhere, DatabaseCorrupt."""
     where = _where(dsn)
-    metadata = Metadata(_engine(dsn))
+    metadata = join_index(dsn)
     try:
         with metadata.reading() as tx:
             version = _inspect(tx, where)
-        metadata.bring_up_to_date(where, version)
+        if version != HEAD:
+            metadata.migrate(where, version)
         with metadata.writing() as tx:
             _belong_together(tx, folder, where)
-    except DBAPIError as error:
+    except psycopg.Error as error:
         metadata.close()
         raise DatabaseUnreachable(
             f"{where}: the index cannot be used: {_first_line(error)}; check that PostgreSQL runs, and the DSN"
@@ -75,7 +79,39 @@ def open_index(dsn: str, folder: Path) -> Metadata:
 
 def join_index(dsn: str) -> Metadata:
     """An index that another process has just opened."""
-    return Metadata(_engine(dsn))
+    return Metadata(partial(PostgresqlConnection.to, dsn))
+
+
+class PostgresqlConnection(Connection):
+    """The same statements, which psycopg prepares when they come again."""
+
+    dialect: ClassVar[str] = "postgresql+psycopg"
+    _streams = count()
+
+    @classmethod
+    def to(cls, dsn: str) -> PostgresqlConnection:
+        return cls(_connected(dsn))
+
+    def execute(self, statement: str, values: Values = _NONE) -> Rows:
+        return Rows(self.driver.execute(_with_names(statement), values))
+
+    def execute_each(self, statement: str, rows: Sequence[Values]) -> None:
+        with self.driver.cursor() as cursor:
+            cursor.executemany(_with_names(statement), rows)
+
+    def stream(self, statement: str, values: Values = _NONE) -> Iterator[Any]:
+        with self.driver.cursor(name=f"towpath_{next(self._streams)}") as cursor:
+            cursor.itersize = 1000
+            cursor.execute(_with_names(statement), values)
+            yield from Rows(cursor)
+
+    def begin(self, *, writes: bool, durable: bool) -> None:
+        quick = "" if durable else "SET LOCAL synchronous_commit = off; "
+        self.driver.execute(quick + _lock_of_writers() if writes else _LOOK)
+
+    @property
+    def broken(self) -> bool:
+        return bool(self.driver.broken or self.driver.closed)
 
 
 class PostgresqlReads(Reads):
@@ -157,6 +193,11 @@ class PostgresqlReads(Reads):
             self._db = db
 
 
+@lru_cache(1024)
+def _with_names(statement: str) -> str:
+    return _NAME.sub(r"%(\1)s", statement)
+
+
 @lru_cache(64)
 def _translated(question: str) -> str:
     return question.replace("?", "%s")
@@ -164,18 +205,6 @@ def _translated(question: str) -> str:
 
 def _lock_of_writers() -> str:
     return f"SELECT pg_advisory_xact_lock({_TURN})"
-
-
-def _engine(dsn: str) -> Engine:
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _connected(dsn), pool_pre_ping=True)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Transaction) -> None:
-        options = connection.get_execution_options()
-        quick = "" if options["durable"] else "SET LOCAL synchronous_commit = off; "
-        connection.exec_driver_sql(quick + _lock_of_writers() if options["writes"] else _LOOK)
-
-    return engine
 
 
 def _connected(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
@@ -186,31 +215,31 @@ def _connected(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[Any]
     return connection
 
 
-def _inspect(tx: Transaction, where: str) -> str | None:
+def _inspect(tx: Connection, where: str) -> str | None:
     """The schema version, None for a new database. Raises DatabaseCorrupt."""
-    encoding = tx.exec_driver_sql("SHOW server_encoding").scalar_one()
+    encoding = tx.execute("SHOW server_encoding").scalar()
     if encoding != "UTF8":
         raise DatabaseCorrupt(f"{where}: the database has the encoding {encoding}; make one with UTF8")
-    there = set(inspect(tx).get_table_names())
+    there = set(tx.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").scalars())
     if "alembic_version" in there:
-        return str(tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
-    if taken := there & set(data_folder.metadata.tables):
+        return str(tx.execute("SELECT version_num FROM alembic_version").scalar())
+    if taken := there & TABLES:
         raise DatabaseCorrupt(
             f"{where}: another program has a table called {min(taken)} there; give the node a database of its own"
         )
     return None
 
 
-def _belong_together(tx: Transaction, folder: Path, where: str) -> None:
+def _belong_together(tx: Connection, folder: Path, where: str) -> None:
     """Index and folder name each other: an index over another folder would promise blobs that are not there."""
     mark = folder / "index-id"
     if not mark.exists():
         append(mark, uuid4().hex.encode())
         sync_folder(folder)
     mine = mark.read_text()
-    found = tx.execute(select(data_folder.c.id)).scalar()
+    found = tx.execute("SELECT id FROM data_folder").scalar()
     if found is None:
-        tx.execute(insert(data_folder).values(id=mine))
+        tx.execute("INSERT INTO data_folder (id) VALUES (:id)", {"id": mine})
     elif found != mine:
         raise DatabaseElsewhere(
             f"{where}: this index belongs to another data folder than {folder}; give each node a database of its own"
@@ -228,8 +257,8 @@ def _where(dsn: str) -> str:
     return f"PostgreSQL database {given.get('dbname', '')!r} at {given.get('host', 'the local socket')}"
 
 
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().partition("\n")[0]
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _away() -> Unavailable:

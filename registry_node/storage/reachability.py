@@ -11,27 +11,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
-from sqlalchemy import Connection, bindparam, exists, select
+from registry_node.storage.sql import Connection
 
-from registry_node.storage.schema import manifest_blobs, manifest_children, repo_manifests, repositories, tags
-
-_HERE = repo_manifests.c.repository_id == bindparam("repository")
-_REPOSITORY = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
-_MANIFESTS_OF_BLOB = select(repo_manifests.c.digest).where(
-    _HERE,
-    exists().where(
-        manifest_blobs.c.manifest == repo_manifests.c.digest, manifest_blobs.c.digest == bindparam("digest")
-    ),
-)
-_CHILDREN = (
-    select(manifest_children.c.digest, manifest_children.c.manifest)
-    .join(repo_manifests, repo_manifests.c.digest == manifest_children.c.manifest)
-    .where(_HERE)
-)
-_SUBJECTS = select(repo_manifests.c.digest, repo_manifests.c.subject).where(
-    _HERE, repo_manifests.c.subject.is_not(None)
-)
-_TAGS = select(tags.c.name, tags.c.digest).where(tags.c.repository_id == bindparam("repository"))
+_REPOSITORY = "SELECT id FROM repositories WHERE name = :name"
+_MANIFESTS_OF_BLOB = """
+SELECT m.digest FROM repo_manifests m WHERE m.repository_id = :repository
+AND EXISTS (SELECT 1 FROM manifest_blobs b WHERE b.manifest = m.digest AND b.digest = :digest)"""
+_CHILDREN = """
+SELECT c.digest AS lower, c.manifest AS upper
+FROM manifest_children c JOIN repo_manifests m ON m.digest = c.manifest WHERE m.repository_id = :repository"""
+_SUBJECTS = """
+SELECT digest AS lower, subject AS upper FROM repo_manifests
+WHERE repository_id = :repository AND subject IS NOT NULL"""
+_TAGS = "SELECT name, digest FROM tags WHERE repository_id = :repository"
 
 
 def reached(tx: Connection, name: str, digest: str, wanted: Callable[[str], bool]) -> bool:

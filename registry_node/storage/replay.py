@@ -11,19 +11,22 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import delete, insert, update
-
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
 from oci_wire.manifest import Manifest
 from registry_node.storage.blobs import link_blob
-from registry_node.storage.changes import Transaction, link_manifest, store_manifest
+from registry_node.storage.changes import LINE, Transaction, link_manifest, store_manifest
 from registry_node.storage.files import BlobFiles
-from registry_node.storage.schema import blobs, journal, repo_manifests, repositories, tags
-from registry_node.storage.statements import put
+from registry_node.storage.statements import insert, put
 from registry_node.storage.transactions import restore_receipt
 
-_PUT_BLOB = put(blobs, "digest")
+_PUT_BLOB = put("blobs", "digest", "size state touched_at", change="")
+_PUT_TAG = insert("tags", "repository_id name digest rev pushed_at")
+_DROP_TAG = "DELETE FROM tags WHERE repository_id = :repository_id AND name = :name"
+_UNLINK = "DELETE FROM repo_manifests WHERE repository_id = :repository AND digest = :digest"
+_SET_REV = "UPDATE repositories SET rev = :rev WHERE id = :id"
+_RECORD = insert("journal", f"position {LINE}")
+_NO_VALUES = dict.fromkeys(LINE.split())
 log = logging.getLogger(__name__)
 
 
@@ -33,19 +36,19 @@ def replay(unit: Transaction, files: BlobFiles, lines: Iterable[dict[str, Any]])
     for line in lines:
         repository = unit.ensure_repository(line["repository"])
         if line["position"]:  # not what a snapshot tells
-            unit.tx.execute(insert(journal).values(**line))
-        unit.tx.execute(update(repositories).where(repositories.c.id == repository).values(rev=line["rev"]))
+            unit.tx.execute(_RECORD, {**_NO_VALUES, **line})
+        unit.tx.execute(_SET_REV, {"id": repository, "rev": line["rev"]})
         _PLAY[line["kind"]](unit, files, repository, line)
         count += 1
     return count
 
 
 def _tag(unit: Transaction, files: BlobFiles, repository: int, line: dict[str, Any]) -> None:
-    here = (tags.c.repository_id == repository) & (tags.c.name == line["tag"])
-    unit.tx.execute(delete(tags).where(here))
+    here = {"repository_id": repository, "name": line["tag"]}
+    unit.tx.execute(_DROP_TAG, here)
     if line.get("digest"):
         values = {"digest": line["digest"], "rev": line["rev"], "pushed_at": line.get("pushed_at") or line["at"]}
-        unit.tx.execute(insert(tags).values(repository_id=repository, name=line["tag"], **values))
+        unit.tx.execute(_PUT_TAG, {**here, **values})
     if line.get("txid"):
         restore_receipt(unit, line)
 
@@ -77,8 +80,7 @@ def _blob(unit: Transaction, files: BlobFiles, repository: int, digest: Digest) 
 
 
 def _deleted(unit: Transaction, files: BlobFiles, repository: int, line: dict[str, Any]) -> None:
-    here = (repo_manifests.c.repository_id == repository) & (repo_manifests.c.digest == line["old"])
-    unit.tx.execute(delete(repo_manifests).where(here))
+    unit.tx.execute(_UNLINK, {"repository": repository, "digest": line["old"]})
 
 
 _PLAY = {"tag": _tag, "manifest": _manifest, "manifest-deleted": _deleted}

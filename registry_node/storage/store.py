@@ -23,8 +23,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import ParamSpec, TypeVar, cast
 
-from sqlalchemy import Connection, select
-
 from oci_wire.errors import Unavailable
 from registry_node.storage.changes import Transaction
 from registry_node.storage.commits import Commits
@@ -39,7 +37,7 @@ from registry_node.storage.ownership import Ownership, Turn
 from registry_node.storage.reads import Reads
 from registry_node.storage.replay import replay
 from registry_node.storage.rules import Change, Rule
-from registry_node.storage.schema import uploads
+from registry_node.storage.sql import Connection
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -246,7 +244,7 @@ class Store:
                 log.warning("the index was behind %s: %d changes were played back", self.folder / JOURNAL, count)
         with self.metadata.reading() as tx:
             self.journal.catch_up(tx)
-            sessions = set(tx.execute(select(uploads.c.id)).scalars())
+            sessions = set(tx.execute("SELECT id FROM uploads").scalars())
         self.files.keep_uploads(sessions)
 
     def _end_threads(self) -> None:

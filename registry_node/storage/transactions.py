@@ -6,17 +6,15 @@ import hashlib
 import json
 from typing import Any
 
-from sqlalchemy import select
-
 from oci_wire.errors import Conflict, Gone, ManifestUnknown, PreconditionFailed
 from oci_wire.extension import TagEffect, TagReceipt, TagTransaction
 from registry_node.storage.changes import Author, Transaction, has_manifest, set_tag, tag_digest
 from registry_node.storage.leases import check_token
-from registry_node.storage.schema import transactions, trash
 from registry_node.storage.statements import put
 
-_PUT = put(transactions, "repository", "txid", change=None)
-_PUT_TRASH = put(trash, "repository", "tag", "digest", change=None)
+_PUT = put("transactions", "repository txid", "state fingerprint receipt at")
+_PUT_TRASH = put("trash", "repository tag digest", "until")
+_KNOWN = "SELECT txid, state, fingerprint, receipt FROM transactions WHERE repository = :repository AND txid = :txid"
 RECOVERED = ""  # the fingerprint of a receipt that came back from the journal: only its effects are known
 
 
@@ -74,7 +72,7 @@ def restore_receipt(unit: Transaction, line: dict[str, Any]) -> None:
 
 
 def _row(unit: Transaction, name: str, txid: str) -> Any:
-    return unit.row(select(transactions).where(transactions.c.repository == name, transactions.c.txid == txid))
+    return unit.row(_KNOWN, repository=name, txid=txid)
 
 
 def _again(row: Any, wanted: TagTransaction) -> TagReceipt:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from sqlalchemy import Engine, event
 
 from oci_wire.digest import Digest
 from oci_wire.manifest import OCI_MANIFEST, Manifest
@@ -20,6 +18,7 @@ from registry_node import build
 from registry_node.registries.local import LocalRegistry
 from registry_node.storage import changes
 from registry_node.storage.changes import Author, Transaction
+from tests.databases import statements
 from tests.nodes import RunningNode
 from tests.protocol.target import Target, digest_of, next_link, noise
 from tests.registry_node.conftest import DEV, asking, settings
@@ -27,21 +26,6 @@ from tests.registry_node.images import descriptor, image
 
 MANY = 10_000
 PAGE = 1000
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """What the index is asked meanwhile."""
-    asked: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        asked.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def _referrer(subject: dict[str, Any], number: int) -> Manifest:
@@ -171,7 +155,7 @@ async def test_statements_are_counted(tmp_path: Path) -> None:
     """What the bound above is measured with does see the index being asked."""
     registry = LocalRegistry.open(tmp_path)
     with statements() as asked:
-        await registry._store.read(lambda tx: tx.exec_driver_sql("SELECT 1").scalar())
+        await registry._store.read(lambda tx: tx.execute("SELECT 1").scalar())
     assert any("SELECT 1" in each for each in asked)
     await asyncio.sleep(0)
     registry.close()

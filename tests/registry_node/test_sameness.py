@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import bcrypt
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from identity.passwords import hash_password
 from oci_wire.digest import Digest
@@ -25,6 +24,7 @@ from registry_node import build
 from registry_node.app import App
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.through import Through
+from tests.databases import statements
 from tests.registry_node.conftest import DEV, GRANTS, PASSWORD, READER, ROBOT, USERS, asking, settings
 from tests.registry_node.images import image, push_blob, push_image
 from tests.registry_node.test_access import token_for
@@ -60,24 +60,12 @@ class Setting:
         self, who: tuple[str, str] | None, method: str, path: str, bearer: dict[str, str] | None = None, **more: Any
     ) -> tuple[int, dict[str, str], bytes, Counter[str]]:
         async with asking(self.app, who if bearer is None else None) as http:
-            with _statements(self.work):
+            with statements() as asked:
                 self.work.clear()
                 answer = await http.request(method, path, headers={**(bearer or {}), **more.pop("headers", {})}, **more)
-                work = Counter(self.work)
+                work = Counter(self.work) + Counter(statements=len(asked))
         headers = {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "date")}
         return answer.status_code, headers, answer.content, work
-
-
-@contextmanager
-def _statements(work: Counter[str]) -> Iterator[None]:
-    def count(*_: Any) -> None:
-        work["statements"] += 1
-
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
-"""One history of the index's schema (alembic). Shipped in the wheel; run when a node opens its data folder."""
+"""One history of the index's schema (alembic). Shipped in the wheel; run when a node opens an index that is not of the
+newest version, and for a new one in PostgreSQL. Nothing else here needs SQLAlchemy."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy.pool import StaticPool
+
+from registry_node.storage.sql import Connection
 
 
 def knows(version: str) -> bool:
@@ -18,8 +22,17 @@ def knows(version: str) -> bool:
 def upgrade(tx: Connection) -> None:
     """Brings the index up to the newest version, inside the caller's transaction."""
     config = _config()
-    config.attributes["connection"] = tx
-    command.upgrade(config, "head")
+    engine = sqlalchemy.create_engine(
+        f"{tx.dialect}://", creator=lambda: tx.driver, poolclass=StaticPool, pool_reset_on_return=None
+    )
+    engine.dialect.do_commit = engine.dialect.do_rollback = _left_to_the_caller  # type: ignore[assignment,method-assign]
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _left_to_the_caller(connection: object) -> None:
+    """The transaction is not SQLAlchemy's: it neither commits nor rolls back."""
 
 
 def _config() -> Config:

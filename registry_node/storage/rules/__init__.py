@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from registry_node.storage.sql import Connection
 
 
 @dataclass(frozen=True, slots=True)

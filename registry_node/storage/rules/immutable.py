@@ -3,19 +3,18 @@ manifests of an index, config and layers."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
-
 from identity.grants import matches
 from oci_wire.errors import TagImmutable
 from registry_node.storage.rules import BlobRemoved, Change, ManifestRemoved, Rule, TagSet
+from registry_node.storage.sql import Connection
 
 # The tags of a repository whose closure has a digest: up from it, through images and indexes. It comes from a column,
 # because PostgreSQL wants the collation of names in all parts.
-_TAGS_OVER = text("""
+_TAGS_OVER = """
 WITH RECURSIVE over(digest) AS (
   SELECT digest FROM manifests WHERE digest = :digest UNION SELECT manifest FROM manifest_blobs WHERE digest = :digest
   UNION SELECT parent.manifest FROM manifest_children parent JOIN over ON parent.digest = over.digest)
-SELECT name FROM tags WHERE repository_id = :repository AND digest IN (SELECT digest FROM over)""")
+SELECT name FROM tags WHERE repository_id = :repository AND digest IN (SELECT digest FROM over)"""
 
 
 def immutable(patterns: tuple[str, ...]) -> Rule:

@@ -3,18 +3,15 @@ blobs would make each push slower than the one before."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, text
-
 from oci_wire.errors import InsufficientStorage
 from registry_node.storage.rules import BlobAdded, Change, Rule
-from registry_node.storage.schema import figures, repo_blobs
-from registry_node.storage.statements import is_
+from registry_node.storage.sql import Connection
 
-_USED = select(figures.c.value).where(figures.c.name == "used_bytes")
-_ADD = text("""
+_USED = "SELECT value FROM figures WHERE name = 'used_bytes'"
+_ADD = """
 INSERT INTO figures (name, value) SELECT 'used_bytes', :sign * size FROM blobs WHERE digest = :digest
-ON CONFLICT (name) DO UPDATE SET value = figures.value + excluded.value""")
-_LINK = select(repo_blobs.c.digest).where(is_(repo_blobs.c.digest, "digest")).limit(1)
+ON CONFLICT (name) DO UPDATE SET value = figures.value + excluded.value"""
+_LINK = "SELECT digest FROM repo_blobs WHERE digest = :digest LIMIT 1"
 
 
 def quota(limit: int) -> Rule:

@@ -20,6 +20,7 @@ from registry_node.settings import Rules
 from registry_node.storage.changes import Author, Transaction, set_tag
 from registry_node.storage.ownership import Turn
 from registry_node.storage.store import Store
+from tests.databases import limit_pages
 from tests.postgresql import Cluster
 from tests.registry_node.pushes import CI, manifest_of, put_blob, put_image
 
@@ -120,7 +121,7 @@ async def test_what_is_refused_leaves_nothing_and_the_others_land(local: LocalRe
 
     def broken(unit: Transaction) -> None:
         set_tag(unit, "a", "broken", str(image.digest), ME)
-        unit.tx.exec_driver_sql("SELECT nothing FROM nowhere")
+        unit.tx.execute("SELECT nothing FROM nowhere")
 
     async with held_back(local, 4):
         works: list[Callable[[Transaction], Any]] = [
@@ -179,7 +180,7 @@ async def test_when_the_commit_fails_nobody_is_told_that_it_landed(
     def failing(*, durable: bool = True) -> Iterator[Any]:
         with writing(durable=durable) as tx:
             yield tx
-            if tx.exec_driver_sql("SELECT count(*) FROM tags").scalar():
+            if tx.execute("SELECT count(*) FROM tags").scalar():
                 error = sqlite3.OperationalError("disk I/O error")
                 error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
                 raise error
@@ -227,8 +228,8 @@ async def test_want_of_space_fails_only_what_does_not_fit(tmp_path: Path) -> Non
         await put_image(local, "a", b"one")
         metadata = local._store.metadata
         with metadata.reading() as tx:
-            pages = tx.exec_driver_sql("PRAGMA page_count").scalar_one()
-        restore = _limited(local, pages + 3)
+            pages = tx.execute("PRAGMA page_count").scalar()
+        restore = limit_pages(metadata, pages + 3)
         large = manifest_of(b"one", annotations={"large": "x" * 200_000})
         small = [manifest_of(b"one", annotations={"small": str(n)}) for n in range(3)]
         async with held_back(local, 4):
@@ -244,24 +245,6 @@ async def test_want_of_space_fails_only_what_does_not_fit(tmp_path: Path) -> Non
         tagged = sorted(line["tag"] for line in lines(local) if line["kind"] == "tag")
         assert tagged == ["v0", "v1", "v2", "v3"]
         assert [line["position"] for line in lines(local)] == list(range(1, len(lines(local)) + 1))
-
-
-def _limited(local: LocalRegistry, pages: int) -> Callable[[], None]:
-    """Each connection has a limit of its own: all that the pool hands out get it. Gives what ends that."""
-    from sqlalchemy import event
-
-    engine = local._store.metadata._engine
-
-    def limit(connection: sqlite3.Connection, *_: object) -> None:
-        connection.execute(f"PRAGMA max_page_count={pages}")
-
-    def restore() -> None:
-        event.remove(engine, "connect", limit)
-        engine.dispose()
-
-    engine.dispose()
-    event.listen(engine, "connect", limit)
-    return restore
 
 
 async def test_blobs_of_many_callers_at_once(local: LocalRegistry) -> None:

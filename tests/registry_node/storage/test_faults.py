@@ -18,6 +18,7 @@ from oci_wire.registry import once
 from registry_node.registries.local import LocalRegistry
 from registry_node.storage import files
 from registry_node.storage.errors import Health, in_port_words
+from tests.databases import limit_pages
 from tests.registry_node.pushes import CI, manifest_of, put_blob, put_image
 
 
@@ -109,20 +110,12 @@ async def test_no_space_for_the_index(local: LocalRegistry) -> None:
     one = await put_image(local, "a", b"one")
     metadata = local._store.metadata
     with metadata.writing() as tx:
-        pages = tx.exec_driver_sql("PRAGMA page_count").scalar_one()
-    # Each connection has a limit of its own: give it to all that the pool may hand out.
-    from sqlalchemy import event
-
-    def limit(connection: sqlite3.Connection, *_: object) -> None:
-        connection.execute(f"PRAGMA max_page_count={pages}")
-
-    metadata._engine.dispose()
-    event.listen(metadata._engine, "connect", limit)
+        pages = tx.execute("PRAGMA page_count").scalar()
+    restore = limit_pages(metadata, pages)
     large = manifest_of(b"one", annotations={"large": "x" * 200_000})
     with pytest.raises(InsufficientStorage):
         await local.put_manifest(CI, "a", large, tags=["v1"])
-    event.remove(metadata._engine, "connect", limit)
-    metadata._engine.dispose()
+    restore()
     with pytest.raises(ManifestUnknown):
         await local.resolve(CI, "a", "v1")
     await local.put_manifest(CI, "a", large, tags=["v1"])

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from registry_node.storage.schema import NAME, NUMBER
+from registry_node.storage.migrations.columns import NAME, NUMBER
 
 revision = "0001"
 down_revision = None
