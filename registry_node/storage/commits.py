@@ -62,7 +62,7 @@ class Commits:
         metadata: Metadata,
         journal: Journal,
         turn: Turn,
-        epochs: Epochs | None,
+        epochs: Epochs,
         health: Health,
         kept: Kept,
         start: Callable[[Connection], Transaction],
@@ -131,17 +131,14 @@ class Commits:
         touched: set[str] = set()
         news = 0
         with self._metadata.writing(durable=any(unit.durable for unit in group)) as tx:
-            if self._epochs is not None:
-                self._epochs.heal()
+            self._epochs.heal()
             for unit in group:
                 done = self._alone(tx, unit) if len(group) == 1 else self._beside_others(tx, unit)
                 if done is not None:
                     touched |= done.touched
                     news += done.news
-            if self._epochs is not None:
-                self._epochs.doubt(touched)
-        if self._epochs is not None:  # not after an error: nobody knows yet whether it was committed
-            self._epochs.settle(touched)
+            self._epochs.doubt(touched)
+        self._epochs.settle(touched)  # not after an error: nobody knows yet whether it was committed
         return news > 0
 
     def _alone(self, tx: Connection, unit: _Unit) -> Transaction:

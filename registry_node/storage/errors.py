@@ -8,7 +8,8 @@ CannotOpen                  code, message: what, where, why, what to do
 ├── DatabaseUnreachable     PostgreSQL does not answer, or psycopg is missing
 ├── DatabaseElsewhere       the index in PostgreSQL belongs to another folder
 ├── IndexTooOld             the journal no longer has what the index lacks
-└── JournalCorrupt          the journal of changes cannot be read
+├── JournalCorrupt          the journal of changes cannot be read
+└── NeighbourUnreadable     another node's folder, which this one reads, does not let it
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class IndexTooOld(CannotOpen):
 
 class JournalCorrupt(CannotOpen):
     code = "journal-corrupt"
+
+
+class NeighbourUnreadable(CannotOpen):
+    code = "neighbour-unreadable"
 
 
 class Health:

@@ -35,7 +35,8 @@ from registry_node.storage.errors import (
 )
 from registry_node.storage.files import BlobFiles, append, sync_folder
 from registry_node.storage.metadata import Metadata
-from registry_node.storage.reads import OF_REPOSITORY, Reads
+from registry_node.storage.reads import Reads
+from registry_node.storage.remembered import Remembered
 from registry_node.storage.schema import HEAD, TABLES
 from registry_node.storage.sql import Connection, Rows, Values
 
@@ -47,7 +48,6 @@ _OURS: dict[str, Any] = {
     "application_name": "towpath",
 }
 _RETRY_SECONDS = 0.2
-_REMEMBERED = 100_000  # answers
 _TURN = 0x746F7770617468  # "towpath": the advisory lock of writers
 _SETTINGS = "SET lock_timeout = '30s'; SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'"
 _NAME = re.compile(r":(\w+)")
@@ -117,12 +117,11 @@ class PostgresqlConnection(Connection):
 class PostgresqlReads(Reads):
     """The hot reads over one connection of their own, with prepared statements, on the caller's thread.
 
-    What a repository holds is remembered for as long as its epoch lasts (epochs.py). A server that is away is not
-    waited for: questions are refused until a thread has connected again."""
+    A server that is away is not waited for: questions are refused until a thread has connected again."""
 
     def __init__(self, dsn: str, health: Health, files: BlobFiles, epochs: Epochs) -> None:
-        self._health, self._files, self._dsn, self._epochs = health, files, dsn, epochs
-        self._known: dict[tuple[str, str, str], tuple[int, Any]] = {}
+        self._health, self.files, self._dsn = health, files, dsn
+        self._remembered = Remembered(epochs, self._row)
         self._lock = threading.Lock()
         self._closed = False
         self._db: psycopg.Connection[Any] | None = None
@@ -148,28 +147,9 @@ class PostgresqlReads(Reads):
                 self._lost(db)
             raise of_database(self._health, "the index", error) from error
 
-    def _row(self, question: str, values: tuple[Any, ...]) -> Any:
-        if question not in OF_REPOSITORY:
-            return self._first(question, values)
-        epoch = self._epochs.of(values[0])
-        key = question, values[0], values[1]
-        known = self._known.get(key)
-        if known is not None and known[0] == epoch and not epoch & 1:
-            return known[1]
-        row = self._first(question, values)
-        if epoch == self._epochs.of(values[0]) and not epoch & 1:  # else a commit came in between
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[key] = epoch, row
-        return row
-
-    def _first(self, question: str, values: tuple[Any, ...]) -> Any:
-        rows = self._rows(question, values)
-        return rows[0] if rows else None
-
     def _lost(self, db: psycopg.Connection[Any]) -> None:
         self._db = None
-        self._known = {}  # whoever answers next may have lost what this one had committed
+        self._remembered.forget()  # whoever answers next may have lost what this one had committed
         db.close()
         self._connect_later()
 

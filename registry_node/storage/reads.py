@@ -1,7 +1,7 @@
-"""The hot reads: a raw read-only SQLite connection on the caller's own thread, some 4 microseconds a question.
+"""The hot reads: a raw read-only SQLite connection, and what it has said, on the caller's own thread.
 
-Every question sees the last commit: nothing is cached, so there is nothing to invalidate. A digest is served only
-from a repository that has it: a deletion shows at once.
+Every answer is that of the last commit: it was just asked for, or nothing was committed since that could change it
+(epochs.py). A digest is served only from a repository that has it: a deletion shows at once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestUnknown, NameUnknown, RegistryError
+from registry_node.storage.epochs import Epochs
 from registry_node.storage.errors import Health, of_database
 from registry_node.storage.files import BlobFiles
+from registry_node.storage.remembered import Remembered
 
 _TAG = """
 FROM repositories r
@@ -38,8 +40,6 @@ JOIN repo_blobs l ON l.repository_id = r.id
 JOIN blobs b ON b.digest = l.digest
 WHERE r.name = ? AND l.digest = ? AND b.state = 'present'"""
 _SET_AT = "SELECT t.pushed_at FROM repositories r JOIN tags t ON t.repository_id = r.id WHERE r.name = ? AND t.name = ?"
-# Whose first value is a repository, and whose answer changes with its tags, manifests and blobs alone.
-OF_REPOSITORY = frozenset((_BY_TAG, _NAMED_TAG, _BY_DIGEST, _NAMED_DIGEST, _BLOB, _SET_AT))
 _SOURCES = """
 SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repository_id
 WHERE l.digest = ? AND r.name > ? ORDER BY r.name LIMIT ?"""
@@ -48,29 +48,40 @@ _LAST = "SELECT coalesce(max(position), 0) FROM journal"
 _UPLOAD = "SELECT algorithm, expires FROM uploads WHERE id = ? AND repository = ? AND identity = ?"
 
 
+INDEX = "index.db"
+
+
 @dataclass(frozen=True, slots=True)
 class UploadRow:
     algorithm: str
     expires: float
 
 
+def opened(path: Path) -> sqlite3.Connection:
+    """An index that is only read, by any thread. Raises sqlite3.Error."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1, check_same_thread=False, isolation_level=None
+    )
+
+
 class Reads:
     """Questions that need no thread."""
 
-    def __init__(self, path: Path, health: Health, files: BlobFiles) -> None:
-        self._health, self._files = health, files
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1, check_same_thread=False, isolation_level=None
-        )
+    def __init__(self, path: Path, health: Health, files: BlobFiles, epochs: Epochs) -> None:
+        self._health, self.files = health, files
+        self._connection = opened(path)
+        self._remembered = Remembered(epochs, self._row)
 
     def close(self) -> None:
         self._connection.close()
 
+    def _of_repository(self, question: str, repository: str, value: str) -> Any:
+        """One row, of a question whose answer changes with the repository's tags, manifests and blobs alone."""
+        return self._remembered.row(question, repository, value)
+
     def _row(self, question: str, values: tuple[Any, ...]) -> Any:
-        try:
-            return self._connection.execute(question, values).fetchone()
-        except sqlite3.Error as error:
-            raise of_database(self._health, "the index", error) from error
+        rows = self._rows(question, values)
+        return rows[0] if rows else None
 
     def _rows(self, question: str, values: tuple[Any, ...]) -> list[Any]:
         try:
@@ -81,8 +92,8 @@ class Reads:
     def named(self, repository: str, reference: str) -> tuple[str, str] | None:
         """Media type and digest of the manifest that a tag or a digest names now. As text: values would cost more
         than the question."""
-        row: tuple[str, str] | None = self._row(
-            _NAMED_DIGEST if ":" in reference else _NAMED_TAG, (repository, reference)
+        row: tuple[str, str] | None = self._of_repository(
+            _NAMED_DIGEST if ":" in reference else _NAMED_TAG, repository, reference
         )
         return row
 
@@ -92,14 +103,14 @@ class Reads:
 
     def blob_bytes(self, repository: str, digest: str, most: int) -> bytes | None:
         """A whole small blob of this repository; None: it is not here whole, or has more than ``most`` bytes."""
-        row = self._row(_BLOB, (repository, digest))
+        row = self._of_repository(_BLOB, repository, digest)
         if row is None or row[0] > most:
             return None
-        return self._files.content(digest, row[0])
+        return self.files.content(digest, row[0])
 
     def resolve(self, repository: str, reference: str) -> Descriptor:
         """What a tag or digest names now. Raises ManifestUnknown, NameUnknown."""
-        row = self._row(_BY_DIGEST if ":" in reference else _BY_TAG, (repository, reference))
+        row = self._of_repository(_BY_DIGEST if ":" in reference else _BY_TAG, repository, reference)
         if row is None:
             raise self._unknown(repository, reference)
         algorithm, _, encoded = row[1].partition(":")
@@ -114,7 +125,7 @@ class Reads:
 
     def blob(self, repository: str, digest: Digest) -> Descriptor:
         """A blob of this repository. Raises BlobUnknown, NameUnknown."""
-        row = self._row(_BLOB, (repository, str(digest)))
+        row = self._of_repository(_BLOB, repository, str(digest))
         if row is None:
             self.rev(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}")
@@ -122,7 +133,7 @@ class Reads:
 
     def set_at(self, repository: str, tag: str) -> float | None:
         """When a tag was last set, in seconds since the epoch; None: there is no such tag."""
-        row = self._row(_SET_AT, (repository, tag))
+        row = self._of_repository(_SET_AT, repository, tag)
         return None if row is None else float(row[0])
 
     def blob_sources(self, digest: Digest, *, after: str = "", limit: int = 100) -> tuple[str, ...]:

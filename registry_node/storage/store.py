@@ -2,6 +2,7 @@
 
     <data>/lock, turn        ownership.py
     <data>/index.db          metadata.py
+    <data>/epochs            epochs.py
     <data>/journal.ndjson    journal.py
     <data>/blobs, uploads, temp    files.py
 
@@ -34,7 +35,7 @@ from registry_node.storage.journal import Journal, last_position
 from registry_node.storage.metadata import Metadata
 from registry_node.storage.news import News
 from registry_node.storage.ownership import Ownership, Turn
-from registry_node.storage.reads import Reads
+from registry_node.storage.reads import INDEX, Reads
 from registry_node.storage.replay import replay
 from registry_node.storage.rules import Change, Rule
 from registry_node.storage.sql import Connection
@@ -42,7 +43,6 @@ from registry_node.storage.sql import Connection
 T = TypeVar("T")
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
-INDEX = "index.db"
 JOURNAL = "journal.ndjson"
 BYTE_THREADS = 8
 
@@ -64,7 +64,6 @@ class Store:
         self.clock = clock
         self.health = Health()
         self._ownership: Ownership | None = None
-        self._epochs: Epochs | None = None
         self._rules = rules
         self._dsn = dsn
         self._kept = kept
@@ -125,15 +124,19 @@ class Store:
     def _prepare(self) -> None:
         self.files.prepare()
         self._take_turns(Turn(self.folder, first=True))
+        self._epochs = Epochs(self.folder)
+        self._epochs.begin(neighbours=self._dsn is None)
         path = self.folder / INDEX
         self.metadata = _postgresql().open_index(self._dsn, self.folder) if self._dsn else Metadata.open(path)
         self.journal = Journal.open(self.folder / JOURNAL)
         self._agree()
+        self._epochs.heal()
 
     def _join(self) -> None:
         """A process that takes a killed one's place also writes down what that one had committed; when PostgreSQL is
         away, the next writer does."""
         self._take_turns(Turn(self.folder))
+        self._epochs = Epochs(self.folder)
         self.metadata = _postgresql().join_index(self._dsn) if self._dsn else Metadata.join(self.folder / INDEX)
         self.journal = Journal(self.folder / JOURNAL)
         with (
@@ -150,11 +153,11 @@ class Store:
 
     def _hot_reads(self) -> Reads:
         if self._dsn:
-            self._epochs = Epochs(self.folder)
             return cast(Reads, _postgresql().PostgresqlReads(self._dsn, self.health, self.files, self._epochs))
-        return Reads(self.folder / INDEX, self.health, self.files)
+        return Reads(self.folder / INDEX, self.health, self.files, self._epochs)
 
     _turn: Turn
+    _epochs: Epochs
     metadata: Metadata
     journal: Journal
     reads: Reads
@@ -168,9 +171,6 @@ class Store:
         self.reads.close()
         self.metadata.close()
         self._turn.close()
-        if self._epochs is not None:
-            self._epochs.close()
-            self._epochs = None
         self._release()
 
     def _release(self) -> None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 import psutil
 
 from oci_wire.digest import Digest
+from oci_wire.errors import Unavailable
 from oci_wire.manifest import OCI_MANIFEST
+from registry_node.storage.neighbour import Neighbour
 from tests.nodes import RunningNode
 from tests.registry_node.images import image
 from tests.registry_node.linearizability.checker import Kind, Operation, stuck
@@ -35,8 +37,9 @@ _ABSENT, _MAYBE = 404, (500, 503)  # after these nobody knows whether it happene
 
 @dataclass
 class History:
-    """The operations of each tag, and how often something got no answer."""
+    """The operations of each tag. ``by_files``: reads that a neighbour answered, not the node."""
 
+    by_files: int = 0
     tags: dict[str, list[Operation]] = field(default_factory=lambda: defaultdict(list))
 
     def violations(self) -> list[str]:
@@ -65,16 +68,19 @@ def record(
     tags: int = 3,
     meanwhile: Callable[[], None] = lambda: None,
     number: int = 0,
+    neighbour: Neighbour | None = None,
 ) -> History:
     """``meanwhile`` runs once, when half of the time is over: it kills something. ``number`` of the round: it has a
-    repository of its own, and other chances."""
+    repository of its own, and other chances. ``neighbour``: half of the reads are its."""
     repository = f"histories/{number}"
     with node.client() as client:
         given = client.post(f"/v2/{repository}/blobs/uploads/", params={"digest": str(Digest.of(b"{}"))}, content=b"{}")
         assert given.status_code == 201, given.text
     until = time.monotonic() + seconds
     urls = [f"/v2/{repository}/manifests/t{at}" for at in range(tags)]
-    all_of_them = [_Client(node, who, urls, until, random.Random(f"{number} {who}")) for who in range(clients)]
+    all_of_them = [
+        _Client(node, who, urls, until, random.Random(f"{number} {who}"), neighbour) for who in range(clients)
+    ]
     threads = [threading.Thread(target=each.run) for each in all_of_them]
     for thread in threads:
         thread.start()
@@ -86,6 +92,7 @@ def record(
     for each in all_of_them:
         if each.failure is not None:
             raise each.failure
+        history.by_files += each.by_files
         for url, operation in each.seen:
             history.tags[url].append(operation)
     return history
@@ -95,8 +102,15 @@ class _Client:
     """One client: it writes down what it asked, what came back, and when."""
 
     def __init__(
-        self, node: RunningNode, number: int, urls: Sequence[str], until: float, chance: random.Random
+        self,
+        node: RunningNode,
+        number: int,
+        urls: Sequence[str],
+        until: float,
+        chance: random.Random,
+        neighbour: Neighbour | None,
     ) -> None:
+        self._neighbour, self.by_files = neighbour, 0
         self._node, self._number, self._urls, self._until, self._random = node, number, urls, until, chance
         self._connection: http.client.HTTPConnection | None = None
         self._left = 0
@@ -113,6 +127,8 @@ class _Client:
             self.failure = error
 
     def _one(self, url: str, kind: Kind) -> None:
+        if kind is Kind.READ and self._neighbour is not None and self._random.random() < 0.5:
+            return self._read_files(self._neighbour, url)
         body = b""
         method, more = {Kind.READ: self._random.choice(_READS), Kind.SET: ("PUT", {}), Kind.DELETE: ("DELETE", {})}[
             kind
@@ -125,7 +141,7 @@ class _Client:
             status, digest = self._ask(method, url, body, more)
         except ConnectionRefusedError:  # nobody listens: this has not happened
             time.sleep(0.01)
-            return
+            return None
         ended = time.monotonic() if status in (200, 201, 202, _ABSENT) else math.inf
         assert ended != math.inf or status in (0, *_MAYBE), f"{method} {url}: {status}"
         value: str | bool | None = digest if status == 200 else None
@@ -134,6 +150,20 @@ class _Client:
         elif kind is Kind.DELETE:
             value = None if ended == math.inf else status == 202
         self.seen.append((url, Operation(kind, value, began, ended, self._number)))
+        return None
+
+    def _read_files(self, neighbour: Neighbour, url: str) -> None:
+        """While its node starts, it gives no answer."""
+        _, _, repository, _, tag = url.replace("histories/", "histories~").split("/")
+        began = time.monotonic()
+        try:
+            found = neighbour.named(repository.replace("~", "/"), tag)
+        except Unavailable:
+            return time.sleep(0.01)
+        self.by_files += 1
+        value = found[1] if found else None
+        self.seen.append((url, Operation(Kind.READ, value, began, time.monotonic(), self._number)))
+        return None
 
     def _ask(self, method: str, path: str, body: bytes, more: dict[str, str]) -> tuple[int, str | None]:
         """Status and digest; 0 when no answer came. Raises ConnectionRefusedError."""

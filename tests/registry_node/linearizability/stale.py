@@ -14,16 +14,15 @@ STALE_SECONDS = 0.05
 
 
 def spoil() -> None:
-    fresh = Reads._row
+    fresh = Reads._of_repository
     known: dict[tuple[str, ...], tuple[float, Any]] = {}
 
-    def row(self: Reads, question: str, values: tuple[str, ...]) -> Any:
-        key = question, *values
+    def row(self: Reads, *key: str) -> Any:
         if key not in known or known[key][0] < time.monotonic():
-            known[key] = time.monotonic() + STALE_SECONDS, fresh(self, question, values)
+            known[key] = time.monotonic() + STALE_SECONDS, fresh(self, *key)
         return known[key][1]
 
-    Reads._row = row  # type: ignore[method-assign]
+    Reads._of_repository = row  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

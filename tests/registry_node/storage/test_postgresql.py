@@ -1,4 +1,4 @@
-"""The index in PostgreSQL: opening it, what is refused, a server that goes away, what readers may remember."""
+"""The index in PostgreSQL: opening it, what is refused, a server that goes away."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ import psycopg
 import pytest
 
 from oci_wire.digest import Digest
-from oci_wire.errors import ManifestUnknown, RequestInvalid, Unavailable
+from oci_wire.errors import RequestInvalid, Unavailable
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import Index, Rules
-from registry_node.storage.epochs import Epochs
 from registry_node.storage.errors import DatabaseCorrupt, DatabaseElsewhere, DatabaseTooNew, DatabaseUnreachable
-from registry_node.storage.postgresql import PostgresqlReads, _lock_of_writers
+from registry_node.storage.postgresql import _lock_of_writers
 from registry_node.storage.store import Store
 from tests.postgresql import Cluster
 from tests.registry_node.pushes import CI, manifest_of, put_image
@@ -216,50 +215,6 @@ async def test_a_process_that_joins_while_the_server_is_away_waits_for_it(
                 except Unavailable:
                     await asyncio.sleep(0.05)
             assert await patiently(joined, "v") == image.digest
-
-
-async def test_a_reader_asks_while_a_commit_is_in_doubt(local: LocalRegistry, tmp_path: Path) -> None:
-    """As if a writer had died between its commit and the new epoch."""
-    await put_image(local, "a", b"1", tags=["v"])
-    asked: list[str] = []
-    first = PostgresqlReads._first
-
-    def counted(self: PostgresqlReads, question: str, values: tuple[object, ...]) -> object:
-        asked.append(question)
-        return first(self, question, values)
-
-    with pytest.MonkeyPatch.context() as patch, closing(Epochs(tmp_path)) as epochs:
-        patch.setattr(PostgresqlReads, "_first", counted)
-        for _ in range(3):
-            local.reads.resolve("a", "v")
-        assert len(asked) == 1
-        epochs.doubt(["a"])
-        for _ in range(3):
-            local.reads.resolve("a", "v")
-        assert len(asked) == 4
-        await local.delete_tag(CI, "a", "v")  # the next writer settles it
-        assert epochs.of("a") % 2 == 0
-        for _ in range(3):
-            with pytest.raises(ManifestUnknown):
-                local.reads.resolve("a", "v")
-
-
-async def test_a_commit_between_question_and_answer_is_not_remembered(local: LocalRegistry, tmp_path: Path) -> None:
-    old = await put_image(local, "a", b"1", tags=["v"])
-    new = await put_image(local, "a", b"2")
-    rows = local.reads._rows
-    loop = asyncio.get_running_loop()
-
-    def overtaken(question: str, values: tuple[object, ...]) -> object:
-        found = rows(question, values)
-        writing = asyncio.run_coroutine_threadsafe(local.put_manifest(CI, "a", new, tags=["v"]), loop)
-        writing.result(20)
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local.reads, "_rows", overtaken)
-        assert (await asyncio.to_thread(local.reads.resolve, "a", "v")).digest == old.digest
-    assert local.reads.resolve("a", "v").digest == new.digest
 
 
 async def test_writers_wait_for_what_a_dead_process_is_still_committing(local: LocalRegistry, dsn: str) -> None:

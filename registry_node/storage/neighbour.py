@@ -1,0 +1,119 @@
+"""The hot reads of another node's data folder, for a process of the same machine and user: by its files, not its port.
+
+It answers as that node itself would: the same index, read-only, the same epochs (epochs.py), the same content. Neither
+process waits for the other. The node may end, start again, or start with another index: a start makes a new number
+(``Epochs.began``), and then the index is opened again; a folder that was put in the place of this one is told by the
+identity of its epochs' file, which each read looks at. While that node starts, or when it was updated to a schema that
+this version does not know, reads are refused with Unavailable.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oci_wire.errors import Unavailable
+from registry_node.storage.epochs import FILE, Epochs
+from registry_node.storage.errors import NeighbourUnreadable
+from registry_node.storage.files import BlobFiles
+from registry_node.storage.reads import INDEX, Reads, opened
+from registry_node.storage.remembered import Remembered
+from registry_node.storage.schema import HEAD
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What was opened together: they are replaced together, too."""
+
+    connection: sqlite3.Connection
+    epochs: Epochs
+    began: int
+    remembered: Remembered
+
+
+class Neighbour(Reads):
+    """As ``Reads``; Unavailable for all that goes wrong. ``files`` has the content that it speaks of.
+
+    ``named``, ``blob_bytes``, ``resolve`` and ``blob`` of what was asked before take a microsecond or two."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises NeighbourUnreadable: no node of this version has started there, its index is not a file, or it
+        starts just now."""
+        self.folder, self.files = folder, BlobFiles(folder)
+        self._epochs_file = os.fspath(folder / FILE)
+        self._lock = threading.Lock()
+        self._view = self._opened()
+
+    def close(self) -> None:
+        self._view.connection.close()
+
+    def _opened(self) -> _View:
+        try:
+            epochs = Epochs(self.folder, neighbour=True)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(f"no node of this version has started there ({error})") from error
+        began = epochs.began
+        if not began:
+            raise self._unreadable("its index is not a file there")
+        if began & 1:
+            raise self._unreadable("its node is starting")
+        connection = self._connected()
+        if epochs.began != began:
+            connection.close()
+            raise self._unreadable("its node is starting")
+
+        def first(question: str, values: tuple[Any, ...]) -> Any:
+            rows = self._asked(connection, question, values)
+            return rows[0] if rows else None
+
+        return _View(connection, epochs, began, Remembered(epochs, first))
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            connection = opened(self.folder / INDEX)
+            version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.Error as error:
+            raise self._unreadable(f"its index cannot be read ({error})") from error
+        if version != (HEAD,):
+            connection.close()
+            raise self._unreadable("another version of towpath wrote its index; run the same one for both")
+        return connection
+
+    def _of_repository(self, question: str, repository: str, value: str) -> Any:
+        return self._current().remembered.row(question, repository, value)
+
+    def _rows(self, question: str, values: tuple[Any, ...]) -> list[Any]:
+        return self._asked(self._current().connection, question, values)
+
+    def _asked(self, connection: sqlite3.Connection, question: str, values: tuple[Any, ...]) -> list[Any]:
+        try:
+            return connection.execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(f"the index of {self.folder} cannot be read: {error}", retry_after=1.0) from error
+
+    def _current(self) -> _View:
+        """What the node has now. Raises Unavailable."""
+        view = self._view
+        if self._is_current(view):
+            return view
+        with self._lock:
+            if not self._is_current(self._view):
+                try:
+                    self._view = self._opened()  # the old one is closed when the last thread lets go of it
+                except NeighbourUnreadable as error:
+                    raise Unavailable(str(error), retry_after=1.0) from error
+            return self._view
+
+    def _is_current(self, view: _View) -> bool:
+        try:
+            found = os.stat(self._epochs_file)  # noqa: PTH116 - each read does this; a Path costs twice as much
+        except OSError as error:
+            raise Unavailable(f"{self.folder} is not there: {error.strerror}", retry_after=1.0) from error
+        return view.epochs.began == view.began and view.epochs.file == (found.st_dev, found.st_ino)
+
+    def _unreadable(self, why: str) -> NeighbourUnreadable:
+        return NeighbourUnreadable(f"{self.folder}: this node's content cannot be read from its files: {why}")
