@@ -1,8 +1,8 @@
 """The short way of a read: a manifest, or a small blob, answered at once, on the event loop, without a coroutine.
 
-Credential from memory, grants, what the index says now (so a tag is never stale), rendered bytes by digest (immutable). Whatever
-is not plain here - wrong credentials, a missing grant, an unknown name, a condition - is None: the long way answers,
-so there is one place where refusals are made. A contract test sends the same requests both ways.
+Credential from memory, grants, what the index says now (so a tag is never stale), rendered bytes by digest
+(immutable). Whatever is not plain here - wrong credentials, a missing grant, an unknown name, a condition - is None: the
+long way answers, so there is one place where refusals are made. A contract test sends the same requests both ways.
 """
 
 from __future__ import annotations
