@@ -1,4 +1,4 @@
-"""Where images may flow: G1, G5, G10."""
+"""Where images may flow: G1, G5, G9, G10."""
 
 from __future__ import annotations
 
@@ -17,17 +17,28 @@ _SINK = Vertex("sink", "prod")
 
 def promotion_cycle(subject: Subject) -> Iterator[Breach]:
     """G1. One finding for each tangle of cycles."""
-    promotions = [link for link in subject.links if link.flow is Flow.PROMOTION]
-    graph: nx.DiGraph[Vertex] = nx.DiGraph((link.source, link.target) for link in promotions)
+    for closing, way in _cycles([link for link in subject.links if link.flow is Flow.PROMOTION]):
+        message = f"promotion `{closing.label}` closes a cycle: {way}"
+        yield Breach(closing.path, message, "an image's standing only rises: remove one edge of the cycle")
+
+
+def front_cycle(subject: Subject) -> Iterator[Breach]:
+    """G9."""
+    for closing, way in _cycles([link for link in subject.links if link.flow in (Flow.MEMBER, Flow.UPSTREAM)]):
+        message = f"`{closing.target.name}` asks `{closing.source.name}`, which asks it in turn: {way}"
+        yield Breach(closing.path, message, f"take `{closing.source.name}` out of `{closing.target.name}`")
+
+
+def _cycles(links: list[Link]) -> Iterator[tuple[Link, str]]:
+    """For each tangle the link that is written last in one of its cycles, and the way around."""
+    graph: nx.DiGraph[Vertex] = nx.DiGraph((link.source, link.target) for link in links)
     for component in nx.strongly_connected_components(graph):
         tangle = graph.subgraph(component)
         if tangle.number_of_edges() == 0:
             continue
         cycle = {(edge[0], edge[1]) for edge in nx.find_cycle(tangle)}
-        closing = next(link for link in reversed(promotions) if (link.source, link.target) in cycle)
-        way = " -> ".join(vertex.name for vertex in _around(cycle, closing.target))
-        message = f"promotion `{closing.label}` closes a cycle: {way}"
-        yield Breach(closing.path, message, "an image's standing only rises: remove one edge of the cycle")
+        closing = next(link for link in reversed(links) if (link.source, link.target) in cycle)
+        yield closing, " -> ".join(vertex.name for vertex in _around(cycle, closing.target))
 
 
 def _around(cycle: set[tuple[Vertex, Vertex]], start: Vertex) -> list[Vertex]:

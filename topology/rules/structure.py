@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from topology.findings import Breach
-from topology.model import ExternalNode, KeyTrust, LocalNode, Placed, Role, VirtualNode
+from topology.model import ExternalNode, KeyTrust, LocalNode, MirrorNode, Placed, Role, VirtualNode
 from topology.rules.subject import Subject
+from topology.rules.writers import BY_EDGE
 
 
 def dangling(subject: Subject) -> Iterator[Breach]:
     """G4. The name exists, but what it names cannot play that part."""
     yield from _replication_targets(subject)
     yield from _virtual_parts(subject)
+    yield from _push_targets(subject)
+    yield from _neighbours(subject)
     yield from _grant_sites(subject)
     yield from _signing_keys(subject)
     yield from _backup_sources(subject)
@@ -45,6 +48,48 @@ def _virtual_parts(subject: Subject) -> Iterator[Breach]:
         if node.push_to and node.push_to not in node.members:
             message = f"virtual `{name}` pushes to `{node.push_to}`, which is not one of its members"
             yield Breach(("nodes", name, "pushTo"), message, help)
+
+
+def _push_targets(subject: Subject) -> Iterator[Breach]:
+    for name, node in subject.topology.nodes.items():
+        if isinstance(node, VirtualNode) and node.push_to in node.members:
+            refusal = _takes_no_pushes(subject, node.push_to)
+            if refusal:
+                message = f"virtual `{name}` pushes to `{node.push_to}`, {refusal}"
+                yield Breach(("nodes", name, "pushTo"), message, "name a member of a scope that people push to")
+
+
+def _takes_no_pushes(subject: Subject, name: str) -> str:
+    match subject.topology.nodes.get(name):
+        case MirrorNode():
+            return "a mirror, which takes no pushes"
+        case VirtualNode(push_to=None):
+            return "a virtual that says no `pushTo`"
+        case ExternalNode(takes_pushes=False):
+            return "which is only ever pulled from"
+        case LocalNode() as local if (scope := subject.topology.scopes.get(local.scope)) and scope.write in BY_EDGE:
+            return f"whose scope `{local.scope}` is {scope.write}"
+        case LocalNode(role=Role.REPLICA):
+            return "a replica, which takes images from its primary alone"
+    return ""
+
+
+def _neighbours(subject: Subject) -> Iterator[Breach]:
+    for name, node in subject.topology.nodes.items():
+        for index, each in enumerate(node.neighbours or () if isinstance(node, MirrorNode) else ()):
+            other = subject.topology.nodes.get(each)
+            beside = (
+                isinstance(other, LocalNode)
+                and isinstance(node, Placed)
+                and (other.site, other.host)
+                == (
+                    node.site,
+                    node.host,
+                )
+            )
+            if other is not None and not beside:
+                message = f"mirror `{name}` reads copies of `{each}`, which is no local node of its host"
+                yield Breach(("nodes", name, "neighbours", index), message, "name local nodes of the same host")
 
 
 def _grant_sites(subject: Subject) -> Iterator[Breach]:

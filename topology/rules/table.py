@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topology.findings import Severity
-from topology.rules import exposure, flow, structure, writers
+from topology.rules import exposure, flow, routing, structure, timing, writers
 from topology.rules.subject import Check, Rule
 
 
@@ -33,8 +33,9 @@ RULES: tuple[Rule, ...] = (
         "G4",
         "dangling reference",
         "The name is declared, but what it names cannot play this part: a replication into a mirror or virtual, an owner\n"
-        "or a push target that is no member of its virtual, a grant at a site where the scope has no node, `attestWith`\n"
-        "a trust entry without a private key, a backup of one scope that reads a node of another.",
+        "or a push target that is no member of its virtual, a push target that takes no pushes, a neighbour of a mirror\n"
+        "on another host, a grant at a site where the scope has no node, `attestWith` a trust entry without a private\n"
+        "key, a backup of one scope that reads a node of another.",
         structure.dangling,
     ),
     _error(
@@ -60,7 +61,13 @@ RULES: tuple[Rule, ...] = (
         "timing. Part their `repositories` or their `tags`. Patterns count as overlapping when some name fits both.",
         writers.two_writers,
     ),
-    _later("G9", "a cycle of virtuals"),
+    _error(
+        "G9",
+        "a cycle of virtuals or mirrors",
+        "Each would ask the other for a name that neither has, without end. Take one of them out of the other's members\n"
+        "or upstreams.",
+        flow.front_cycle,
+    ),
     _error(
         "G10",
         "an edge into a pull-only registry",
@@ -74,6 +81,14 @@ RULES: tuple[Rule, ...] = (
         "Prod is what went through gates. With `write: open` or `robots`, whoever has a push grant goes past them. Write\n"
         "`write: promotion-only` and name who may ask under `by` of an edge.",
         writers.writable_prod,
+    ),
+    _error(
+        "G12",
+        "prefixes whose owners contradict",
+        "In `owns` of a virtual the first prefix that fits a name decides who answers. A prefix whose names an earlier one\n"
+        "owns already never holds, and of two that overlap in part nobody can tell at a glance which one does. Write the\n"
+        "narrower one first, part them, or give both the same owners.",
+        routing.contradiction,
     ),
     _later("R1", "prod without a replica in a second failure domain"),
     _later("R2", "prod without a backup, or with one beside its primary"),
@@ -89,7 +104,15 @@ RULES: tuple[Rule, ...] = (
     ),
     _later("R8", "one host whose loss breaks the `minFailureDomains` of two scopes"),
     _later("R9", "`atRest: encrypted` that host facts or the bucket do not show"),
-    _later("S1", "a repository pattern served by more than one upstream without an owner"),
+    _warning(
+        "S1",
+        "a repository pattern served by more than one upstream without an owner",
+        "Two registries outside may hold different images under one name. Who is asked first then decides what is run, and\n"
+        "whoever registers a name at the first shadows that of the second. Say which names are whose: `repositories` and\n"
+        "`deny` of an upstream ({node: NAME, repositories: [...]}), `owns` of a virtual. A replica of the other is no\n"
+        "second source, nor are several owners of one prefix.",
+        routing.shadowing,
+    ),
     _warning(
         "S2",
         "a virtual without `unmatched: deny`",
@@ -97,7 +120,14 @@ RULES: tuple[Rule, ...] = (
         "served as if they were you (dependency confusion). Say who `owns` which prefix, and deny the rest.",
         exposure.open_virtual,
     ),
-    _later("S3", "an internal prefix that can fall through to an external node"),
+    _error(
+        "S3",
+        "an internal prefix that can fall through to an external node",
+        "A name that our own registry does not have, or not yet, or not any more, is asked outside: whoever registers it\n"
+        "there is served as if they were you (dependency confusion). Our own members own their prefixes alone; what comes\n"
+        "from outside has prefixes of its own.",
+        routing.falls_through,
+    ),
     _error(
         "S4",
         "a push grant on a promotion-only scope",
@@ -146,8 +176,21 @@ RULES: tuple[Rule, ...] = (
     _later("D3", "immutable tags that cleanup or replication would overwrite"),
     _later("D4", "cleanup that drops referrers of what it keeps"),
     _later("D5", "a platform subset of a signed index"),
-    _later("D6", "a mirror TTL that hides a floating tag"),
-    _later("D7", "an external budget too small for its schedules"),
+    _warning(
+        "D6",
+        "a mirror TTL that hides a floating tag",
+        "A promotion moves a tag such as `stable`, and a mirror over that scope goes on showing the old digest for its\n"
+        "`tagTtl` (1h when none is written). Above five minutes somebody will take that for a failed release.",
+        timing.hidden_move,
+    ),
+    _warning(
+        "D7",
+        "an external budget too small for its schedules",
+        "Counted for each replication that reads this registry: its runs within `per`, times its repositories, times\n"
+        "`newest` or the tags that it names. It may be less, when little has changed; but on the day when all is new the\n"
+        "rest would wait for the next period, and so would everybody who pulls through a mirror of it.",
+        timing.small_budget,
+    ),
     _error(
         "D8",
         "eviction on prod or archive",

@@ -14,7 +14,7 @@ from topology.globs import any_overlap
 from topology.model import ApprovalGate, ScopeClass, SignatureGate, Topology
 from topology.rules.subject import Subject
 
-_BY_EDGE = (WritePolicy.PROMOTION_ONLY, WritePolicy.REPLICATION_ONLY, WritePolicy.READ_ONLY)
+BY_EDGE = (WritePolicy.PROMOTION_ONLY, WritePolicy.REPLICATION_ONLY, WritePolicy.READ_ONLY)
 
 
 class _Writer(NamedTuple):
@@ -59,7 +59,7 @@ def _writers(topology: Topology) -> dict[str, list[_Writer]]:
 def writable_prod(subject: Subject) -> Iterator[Breach]:
     """G11."""
     for name, scope in subject.scopes_of(ScopeClass.PROD).items():
-        if scope.write not in _BY_EDGE:
+        if scope.write not in BY_EDGE:
             message = f"prod-class scope `{name}` can be written other than by an edge (write: {scope.write})"
             yield Breach(("scopes", name, "write"), message, "write `write: promotion-only`", at_key=True)
 
@@ -67,7 +67,7 @@ def writable_prod(subject: Subject) -> Iterator[Breach]:
 def push_on_promotion_only(subject: Subject) -> Iterator[Breach]:
     """S4."""
     for name, scope in subject.topology.scopes.items():
-        if scope.write not in _BY_EDGE:
+        if scope.write not in BY_EDGE:
             continue
         for index, grant in enumerate(scope.grants):
             for number, action in enumerate(grant.allow):
