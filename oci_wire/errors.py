@@ -25,8 +25,13 @@ RegistryError                      code, message, detail; status by table
 ├── Gone                           GONE 410 (ours: a lease has ended, events are no longer kept)
 ├── InsufficientStorage            INSUFFICIENT_STORAGE 507 (ours: quota or disk)
 ├── Unavailable                    UNAVAILABLE 503: a later try may succeed
-│   └── Unreachable                no answer at all: refused, cut, timed out
-│       └── Untrusted              its certificate is not one that we trust: trying again does not help
+│   ├── Unreachable                no answer at all: refused, cut, timed out
+│   │   ├── TimedOut               it took too long
+│   │   ├── Forbidden              its address is one that is not connected to: trying again does not help
+│   │   └── Untrusted              its certificate is not one that we trust: nor here
+│   └── UpstreamFailed             UNAVAILABLE 503 (ours: whom a mirror or a virtual asks)
+│       ├── BadGateway             BAD_GATEWAY 502 (ours)
+│       └── GatewayTimeout         GATEWAY_TIMEOUT 504 (ours)
 └── Internal                       INTERNAL 500
 
 Source: distribution-spec 1.1, "Error Codes"; codes marked ours are an extension that clients may ignore.
@@ -159,10 +164,48 @@ class Unreachable(Unavailable):
     """No answer came: connection refused, cut or timed out."""
 
 
+class TimedOut(Unreachable):
+    """No answer, or no more of it, in the time that was given."""
+
+
+class Forbidden(Unreachable):
+    """The name leads to an address that is not connected to (client/addresses.py)."""
+
+    transient = False
+
+
 class Untrusted(Unreachable):
     """TLS failed: the certificate is wrong, expired, or of an authority that we do not know."""
 
     transient = False
+
+
+class UpstreamFailed(Unavailable):
+    """Whom a mirror or a virtual asks could not say. ``upstream`` is its name, ``reason`` one word; both are sent, what
+    lies below (addresses, what it said) is not: that is the ``__cause__``."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        upstream: str = "",
+        reason: str = "",
+        detail: Any = None,
+        retry_after: float | None = None,
+        why: str = "",
+    ) -> None:
+        told = {"upstream": upstream, "reason": reason} if upstream and detail is None else detail
+        super().__init__(message, detail=told, retry_after=retry_after, why=why)
+        self.upstream = upstream
+        self.reason = reason
+
+
+class BadGateway(UpstreamFailed):
+    code, status = "BAD_GATEWAY", 502
+
+
+class GatewayTimeout(UpstreamFailed):
+    code, status = "GATEWAY_TIMEOUT", 504
 
 
 class Internal(RegistryError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
@@ -37,6 +38,9 @@ class Credentials:
     def basic(self) -> str:
         """The Authorization value of RFC 7617."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+Source = Callable[[], Credentials]  # asked at need: what a file holds may change
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import httpx
 
 from oci_wire.client.attempts import Retry, once_only
-from oci_wire.client.credentials import Credentials, Origin
+from oci_wire.client.credentials import Credentials, Origin, Source
 from oci_wire.client.deletes import Deletes
 from oci_wire.client.remote_extension import RemoteExtension
 from oci_wire.client.transport import Transport
@@ -25,32 +26,36 @@ def _client(origin: Origin) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=not origin.is_loopback)
 
 
+def _always(credentials: Credentials) -> Credentials:
+    return credentials
+
+
 class RemoteRegistry(Deletes, RemoteExtension):
     """A registry at ``url`` (``http://127.0.0.1:5001``, ``https://host/base``).
 
     ``namespace`` stands in front of every repository's name; ``realms`` are the hosts of token services that may be
     given the credentials beside the registry's own; ``retry`` decides on second attempts (none by default);
     ``chunk_size`` is how many bytes are sent, and kept for a second attempt, at a time. A ``client`` that is given
-    stays the caller's to close. ``clock``: seconds, for the life of tokens."""
+    stays the caller's to close, unless it is said to be ``owned``. ``clock``: seconds, for the life of tokens.
+    ``credentials`` may be a function: it is asked whenever they are said, and may raise."""
 
     def __init__(
         self,
         url: str,
         *,
-        credentials: Credentials | None = None,
+        credentials: Credentials | Source | None = None,
         namespace: str = "",
         realms: Iterable[str] = (),
         retry: Retry = once_only,
         client: httpx.AsyncClient | None = None,
+        owned: bool = False,
         chunk_size: int = 8 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._owned = None if client is not None else _client(Origin.of(httpx.URL(url)))
-        http = client or self._owned
-        assert http is not None
-        self._transport = Transport(
-            http, url, credentials=credentials or Credentials(), realms=frozenset(realms), retry=retry, clock=clock
-        )
+        http = client or _client(Origin.of(httpx.URL(url)))
+        self._owned = http if owned or client is None else None
+        source = credentials if callable(credentials) else partial(_always, credentials or Credentials())
+        self._transport = Transport(http, url, credentials=source, realms=frozenset(realms), retry=retry, clock=clock)
         self._where = Where(namespace)
         self._chunk_size = chunk_size
         self._has_referrers: bool | None = None

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from oci_wire.auth import Challenge, TokenScope, parse_challenges, parse_scopes
-from oci_wire.client.credentials import Credentials, Origin, realm_url
+from oci_wire.client.credentials import Credentials, Origin, Source, realm_url
 from oci_wire.errors import Unauthorized
 
 DEFAULT_LIFE = 60.0  # seconds, when the service does not say (distribution's specification)
@@ -46,23 +46,34 @@ class Authority:
     """What to say to one origin. ``fetch`` sends a request and gives the body of its answer, or raises."""
 
     home: Origin
-    credentials: Credentials
+    source: Source
     fetch: Fetch
     realms: frozenset[str] = frozenset()
     clock: Callable[[], float] = time.monotonic
     _challenge: Challenge | None = None
+    _known: Credentials = field(default_factory=Credentials)
     _asked: dict[Need, Need] = field(default_factory=dict)  # what the registry wanted for a need
     _tokens: dict[Need, _Token] = field(default_factory=dict)
     _locks: dict[Need, asyncio.Lock] = field(default_factory=dict)
 
+    @property
+    def credentials(self) -> Credentials:
+        """Those of now. Tokens that others got are not theirs."""
+        now = self.source()
+        if now != self._known:
+            self._known = now
+            self._tokens.clear()
+        return now
+
     async def header(self, wanted: Need) -> str | None:
         """The header to send, None before the first challenge."""
-        if self.credentials.bearer:
-            return f"Bearer {self.credentials.bearer}"
+        mine = self.credentials
+        if mine.bearer:
+            return f"Bearer {mine.bearer}"
         if self._challenge is None:
             return None
         if self._challenge.scheme == "basic":
-            return self.credentials.basic
+            return mine.basic
         return f"Bearer {(await self._token(self._asked.get(wanted, wanted))).value}"
 
     async def learn(self, wanted: Need, sent: str | None, headers: httpx.Headers) -> bool:
@@ -104,27 +115,29 @@ class Authority:
     async def _ask(self, scopes: Need) -> _Token:
         assert self._challenge is not None
         realm, service = _realm_and_name(self._challenge)
-        url = realm_url(self.home, realm, self.realms, bool(self.credentials))
+        mine = self.credentials
+        url = realm_url(self.home, realm, self.realms, bool(mine))
         now = self.clock()
-        body = await self.fetch(self._request(url, service, sorted(str(each) for each in scopes)))
+        body = await self.fetch(_request(mine, url, service, sorted(str(each) for each in scopes)))
         return _read_token(body, now, str(Origin.of(url)))
 
-    def _request(self, url: httpx.URL, service: str, scopes: list[str]) -> httpx.Request:
-        if self.credentials.refresh_token:
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": self.credentials.refresh_token,
-                "client_id": CLIENT_ID,
-                "service": service,
-                "scope": " ".join(scopes),
-            }
-            return httpx.Request("POST", url, data=form)
-        pairs: list[tuple[str, str | int | float | bool | None]] = [("service", service)] if service else []
-        pairs += [("scope", each) for each in scopes]
-        if self.credentials.username:
-            pairs.append(("account", self.credentials.username))
-        headers = {"Authorization": self.credentials.basic} if self.credentials.username else {}
-        return httpx.Request("GET", url.copy_merge_params(pairs), headers=headers)
+
+def _request(credentials: Credentials, url: httpx.URL, service: str, scopes: list[str]) -> httpx.Request:
+    if credentials.refresh_token:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credentials.refresh_token,
+            "client_id": CLIENT_ID,
+            "service": service,
+            "scope": " ".join(scopes),
+        }
+        return httpx.Request("POST", url, data=form)
+    pairs: list[tuple[str, str | int | float | bool | None]] = [("service", service)] if service else []
+    pairs += [("scope", each) for each in scopes]
+    if credentials.username:
+        pairs.append(("account", credentials.username))
+    headers = {"Authorization": credentials.basic} if credentials.username else {}
+    return httpx.Request("GET", url.copy_merge_params(pairs), headers=headers)
 
 
 def _realm_and_name(challenge: Challenge) -> tuple[str, str]:

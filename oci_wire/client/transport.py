@@ -14,9 +14,18 @@ import httpx
 
 from oci_wire import errors
 from oci_wire.client.attempts import Retry, retry_after
-from oci_wire.client.credentials import Credentials, Origin, step
+from oci_wire.client.credentials import Origin, Source, step
 from oci_wire.client.tokens import NOTHING, Authority, Need
-from oci_wire.errors import Internal, RegistryError, Unauthorized, Unavailable, Unreachable, Unsupported, Untrusted
+from oci_wire.errors import (
+    Internal,
+    RegistryError,
+    TimedOut,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+    Untrusted,
+)
 from oci_wire.registry import Call, Chunks
 
 MAX_REDIRECTS = 5
@@ -70,7 +79,7 @@ class Transport:
         client: httpx.AsyncClient,
         url: str,
         *,
-        credentials: Credentials,
+        credentials: Source,
         realms: frozenset[str],
         retry: Retry,
         clock: Callable[[], float],
@@ -185,13 +194,13 @@ class Transport:
 
 @contextmanager
 def faults(where: Origin) -> Iterator[None]:
-    """Turns what goes wrong on the way into Unreachable or Untrusted."""
+    """Turns what goes wrong on the way into Unreachable, TimedOut or Untrusted."""
     try:
         yield
     except httpx.TimeoutException as error:
-        raise Unreachable(f"{where} did not answer in time") from error
+        raise TimedOut(f"{where} did not answer in time") from error
     except TimeoutError as error:
-        raise Unreachable(f"{where} did not answer before the deadline of this call") from error
+        raise TimedOut(f"{where} did not answer before the deadline of this call") from error
     except httpx.InvalidURL as error:  # httpx reads a Location, followed or not
         raise Unsupported(f"{where} leads to what is no URL: {error}") from error
     except _HTTP_FAULTS as error:

@@ -69,6 +69,11 @@ class Remote(Strict):
     realms: tuple[str, ...] = Field(
         default=(), description="Hosts of token services, besides its own, that may see those credentials."
     )
+    private: bool = Field(
+        default=False,
+        description="Its host name may lead to private addresses (10.0.0.0/8 and such). Without it a name that does is "
+        "not connected to, however it came to; an address in `url` itself always may be.",
+    )
     ca: Path | None = Field(
         default=None, description="PEM file of the authority of its certificate, when it is private."
     )

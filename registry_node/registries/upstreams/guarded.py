@@ -1,0 +1,162 @@
+"""One upstream, asked with care: a circuit, a limit on its connections, and its errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import TypeVar
+
+from oci_wire.client import RemoteRegistry
+from oci_wire.errors import Denied, RegistryError, TimedOut, Unauthorized, UpstreamFailed
+from oci_wire.registry import BlobStream
+from oci_wire.streams import Owned, close
+from registry_node.registries.upstreams.asked import UpstreamStatus
+from registry_node.registries.upstreams.circuit import CLOSED, Circuit
+from registry_node.registries.upstreams.failures import ABSENT, failure, weighs
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+QUEUE_SECONDS = 60.0  # in the queue of this node's own requests, for a connection
+BODY_SECONDS = 20.0  # for a whole manifest or list, once its first byte has come
+
+
+class Guarded:
+    """``registry`` under the name ``name``. ``absent_when_refused``: 401 and 403 mean that it is not there for us, as
+    with registries that are asked anonymously."""
+
+    def __init__(
+        self,
+        name: str,
+        registry: RemoteRegistry,
+        *,
+        answer_seconds: float,
+        connections: int = 16,
+        absent_when_refused: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.registry = name, registry
+        self._answer_seconds = answer_seconds
+        self._absent_when_refused = absent_when_refused
+        self._clock = clock
+        self._circuit: Circuit = CLOSED
+        self._slots = asyncio.Semaphore(connections)
+        self._blob_slots = asyncio.Semaphore(max(1, connections - 1))  # one is left for what is small
+        self._outcomes: Counter[str] = Counter()
+        self._received = 0
+        self._last_error = ""
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """What it answers, read to its end.
+
+        Raises ManifestUnknown, BlobUnknown, NameUnknown: it has said that it is not there; UpstreamFailed."""
+        self._admit()
+        async with self._slot(self._slots):
+            return await self._asked(question, self._answer_seconds + BODY_SECONDS)
+
+    async def open(self, question: Callable[[], Awaitable[BlobStream]]) -> BlobStream:
+        """As ``ask``, once the head has come. The stream holds its connection until it is closed, and raises
+        UpstreamFailed as well."""
+        self._admit()
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._slot(self._blob_slots))
+            await held.enter_async_context(self._slot(self._slots))
+            stream = await self._asked(question, self._answer_seconds)
+            given_back = held.pop_all()
+
+        async def end() -> None:
+            async with given_back:
+                await close(stream.chunks)
+
+        return BlobStream(stream.descriptor, stream.start, stream.stop, Owned(self._flow(stream), end))
+
+    def status(self) -> UpstreamStatus:
+        now = self._clock()
+        return UpstreamStatus(
+            self.name,
+            self._circuit.state(now),
+            self._circuit.wait(now),
+            None,
+            None,
+            dict(self._outcomes),
+            self._received,
+            self._last_error,
+        )
+
+    async def aclose(self) -> None:
+        await self.registry.aclose()
+
+    def _admit(self) -> None:
+        wait = self._circuit.wait(self._clock())
+        if wait > 0:
+            self._outcomes["not-asked"] += 1
+            raise UpstreamFailed(
+                f"upstream {self.name}: it has failed and is left alone for now",
+                upstream=self.name,
+                reason=self._last_error or "down",
+                retry_after=wait,
+            )
+
+    @asynccontextmanager
+    async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await slots.acquire()
+        except TimeoutError:
+            text = f"upstream {self.name}: all connections to it are taken"
+            raise UpstreamFailed(text, upstream=self.name, reason="busy", retry_after=1.0) from None
+        try:
+            yield
+        finally:
+            slots.release()
+
+    async def _asked(self, question: Callable[[], Awaitable[T]], seconds: float) -> T:
+        self._circuit = self._circuit.asked(self._clock())
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await question()
+        except TimeoutError as error:
+            raise self._failed(TimedOut("no answer")) from error
+        except ABSENT:
+            self._succeeded("absent")
+            raise
+        except RegistryError as error:
+            raise self._failed(error) from error
+        except BaseException:
+            self._circuit = self._circuit.left()
+            raise
+        self._succeeded("answered")
+        return answer
+
+    def _succeeded(self, outcome: str) -> None:
+        self._circuit = self._circuit.succeeded()
+        self._outcomes[outcome] += 1
+
+    def _failed(self, error: RegistryError) -> RegistryError:
+        """Counts it; the error to raise in its place."""
+        if self._absent_when_refused and isinstance(error, Unauthorized | Denied):
+            self._succeeded("absent")
+            return ABSENT[0](f"not there for this node at upstream {self.name}")
+        failed = failure(self.name, error)
+        self._outcomes[failed.reason] += 1
+        self._last_error = failed.reason
+        before = self._circuit.until
+        if weighs(failed):
+            self._circuit = self._circuit.failed(self._clock(), error.retry_after)
+        else:
+            self._circuit = self._circuit.left()
+        if self._circuit.until is not None and before is None:
+            log.warning("upstream %s is left alone for %.0f s: %s", self.name, self._circuit.wait(self._clock()), error)
+        return failed
+
+    async def _flow(self, stream: BlobStream) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(stream):
+                async for chunk in stream.chunks:
+                    self._received += len(chunk)
+                    yield chunk
+        except RegistryError as error:
+            raise self._failed(error) from error
