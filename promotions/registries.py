@@ -81,4 +81,10 @@ class RemoteRegistries:
         )
         url = node.url + (node.base_path or "")
         credentials = Credentials(username, secret)
-        return RemoteRegistry(url, credentials=credentials, namespace=node.namespace or "", retry=self._retry)
+        return RemoteRegistry(
+            url,
+            credentials=credentials,
+            namespace=node.namespace or "",
+            realms=node.token_realms,
+            retry=self._retry,
+        )

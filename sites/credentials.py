@@ -8,24 +8,26 @@ from collections.abc import Mapping
 
 from registry_node import settings
 from sites.hosts import HostError, HostErrors
-from topology.model import Topology, User
+from topology.model import ExternalNode, MirrorNode, Topology, User, VirtualNode
 from topology.secrets import SecretUnreadable, read
 
 ENGINE = "towpath-engine"  # the robot that promotes and replicates
+_LONGEST_NAME = 63
 _BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
 _SHORTEST_TOKEN = 16  # characters
+
+
+def robot_of(front: str) -> str:
+    """As whom a mirror or virtual asks our other nodes."""
+    name = f"node-{front}"
+    return name if len(name) <= _LONGEST_NAME else f"{name[:54]}-{_sha256(front.encode())[:8]}"
 
 
 def users_of(topology: Topology) -> dict[str, settings.User]:
     """Every declared user with the hash of their secret. Raises HostErrors: all that are missing or unusable."""
     found: dict[str, settings.User] = {}
     errors: list[HostError] = []
-    if ENGINE in topology.users:
-        errors.append(
-            HostError(
-                "name-taken", f"{ENGINE} is the engine's own name", where=f"users.{ENGINE}", next="rename that user"
-            )
-        )
+    errors += _taken(topology)
     for name, user in topology.users.items():
         try:
             found[name] = _known(name, user, topology)
@@ -36,8 +38,42 @@ def users_of(topology: Topology) -> dict[str, settings.User]:
     return found
 
 
+def _taken(topology: Topology) -> list[HostError]:
+    ours = {ENGINE: "the engine's own name"}
+    for name, node in topology.nodes.items():
+        if isinstance(node, MirrorNode | VirtualNode):
+            ours[robot_of(name)] = f"the name by which {name} asks other nodes"
+    return [
+        HostError("name-taken", f"{name} is {whose}", where=f"{section}.{name}", next="rename it")
+        for section, declared in (("users", topology.users), ("groups", topology.groups))
+        for name, whose in ours.items()
+        if name in declared
+    ]
+
+
+def login_of(topology: Topology, external: str) -> str | None:
+    """``user:password`` for an external registry; None: it is asked anonymously. Raises HostError."""
+    node = topology.nodes[external]
+    if not isinstance(node, ExternalNode) or node.auth is None:
+        return None
+    where, why = f"nodes.{external}.auth", ""
+    try:
+        text = read(node.auth, topology.base).decode(errors="replace").strip()
+    except SecretUnreadable as error:
+        text, why = "", str(error)
+    user, _, password = text.partition(":")
+    if not (user and password) or "\n" in text:
+        what = f"the login of {external} ({node.auth}) is not one line user:password"
+        raise HostError("not-a-login", what, where=where, why=why, next="write user:password there, or user:token")
+    return text
+
+
+def robot_user(token: str) -> settings.User:
+    return settings.User(robot=True, token_sha256=_sha256(token.encode()))
+
+
 def engine_user(token: str) -> Mapping[str, settings.User]:
-    return {ENGINE: settings.User(robot=True, token_sha256=_sha256(token.encode()))}
+    return {ENGINE: robot_user(token)}
 
 
 def _known(name: str, user: User, topology: Topology) -> settings.User:

@@ -3,24 +3,17 @@ robots by which our own nodes read each other."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import product
 
 from identity.grants import ANYBODY, AUTHENTICATED, Action
 from registry_node.settings import GrantSettings
-from sites.credentials import ENGINE
+from sites.credentials import ENGINE, robot_of
 from topology.globs import covers, overlap
 from topology.model import ExternalNode, LocalNode, MirrorNode, ScopeGrant, Topology, VirtualNode
 
 Grants = tuple[GrantSettings, ...]
-_LONGEST_NAME = 63
-
-
-def robot_of(front: str) -> str:
-    """As whom a mirror or virtual asks our other nodes."""
-    name = f"node-{front}"
-    return name if len(name) <= _LONGEST_NAME else f"{name[:54]}-{hashlib.sha256(front.encode()).hexdigest()[:8]}"
+ENGINE_PULLS = GrantSettings(to=ENGINE, allow=(Action.PULL,))
 
 
 def sources_of(topology: Topology, node: str) -> tuple[str, ...]:
@@ -47,17 +40,21 @@ def node_grants(topology: Topology, node: str) -> Grants:
         )
     else:
         own = grants_at(topology, node, getattr(declared, "site", None))
-    engine = tuple(Action) if isinstance(declared, LocalNode) else (Action.PULL,)
-    return (*own, *robot_grants(topology, node), GrantSettings(to=ENGINE, allow=engine))
+    engine = GrantSettings(to=ENGINE, allow=tuple(Action)) if isinstance(declared, LocalNode) else ENGINE_PULLS
+    return (*own, *robot_grants(topology, node), engine)
 
 
 def robot_grants(topology: Topology, node: str) -> Grants:
-    """Of those that read it: pull; push, for a virtual that pushes here. Never promote: a promotion-only scope is closed
-    to a virtual as it is to everybody."""
+    """Of those that read it: pull; and where a virtual pushes, what the scope lets anybody do of push and delete. Never
+    promote: a promotion-only scope is closed to a virtual as it is to everybody."""
     found = []
     for front in readers_of(topology, node):
-        pushes = getattr(topology.nodes[front], "push_to", None) == node
-        found.append(GrantSettings(to=robot_of(front), allow=(Action.PULL, Action.PUSH) if pushes else (Action.PULL,)))
+        declared = topology.nodes[front]
+        allow = [Action.PULL]
+        if isinstance(declared, VirtualNode) and declared.push_to == node:
+            given = {action for each in grants_at(topology, node, declared.site) for action in each.allow}
+            allow += [each for each in (Action.PUSH, Action.DELETE) if each in given]
+        found.append(GrantSettings(to=robot_of(front), allow=tuple(allow)))
     return tuple(found)
 
 
@@ -101,8 +98,9 @@ def _through(topology: Topology, virtual: VirtualNode, within: frozenset[str]) -
 
 
 def _pushes(topology: Topology, virtual: VirtualNode, within: frozenset[str]) -> Iterator[GrantSettings]:
-    target = grants_at(topology, virtual.push_to, virtual.site, within) if virtual.push_to else ()
-    yield from (each.model_copy(update={"allow": (Action.PUSH,)}) for each in target if Action.PUSH in each.allow)
+    for each in grants_at(topology, virtual.push_to, virtual.site, within) if virtual.push_to else ():
+        if writes := tuple(action for action in each.allow if action in (Action.PUSH, Action.DELETE)):
+            yield each.model_copy(update={"allow": writes})
 
 
 def _of_all(asked: Iterable[Grants]) -> Grants:

@@ -7,6 +7,8 @@ STATE/secrets/engine.token          the engine's own credential, 0600
 STATE/nodes/NODE/settings.json      rendered; holds hashes of secrets, 0600
 STATE/nodes/NODE/data/              the node's own folder: nothing else touches it
 STATE/nodes/NODE/{node.log,pid}
+STATE/nodes/NODE/robot               of a mirror or virtual: its login at our other nodes, 0600
+STATE/nodes/NODE/logins/EXTERNAL     its login at an external registry, 0600
 STATE/control.{log,pid,ready}
 STATE/engine/                       promotions.db, ledger/SCOPE.ndjson
 """
@@ -46,6 +48,12 @@ class StateFolder:
 
     def pid(self, name: str) -> Path:
         return self.node(name) / "pid"
+
+    def robot(self, front: str) -> Path:
+        return self.node(front) / "robot"
+
+    def login(self, front: str, external: str) -> Path:
+        return self.node(front) / "logins" / external
 
     @property
     def addresses(self) -> Path:

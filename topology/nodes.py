@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from identity.grants import Action
 from topology.declared import Declared, Owned, SecretRef
@@ -17,6 +18,7 @@ from topology.values import (
     Count,
     Duration,
     DurationOrNone,
+    FilePath,
     Flag,
     Glob,
     Globs,
@@ -137,6 +139,21 @@ class VirtualNode(Placed):
     answer_within: Duration | None = None
 
 
+_PART = r"[a-z0-9]+([._-][a-z0-9]+)*"
+_NAMESPACE = rf"^{_PART}(/{_PART})*$"
+_BASE_PATH = r"^(/[A-Za-z0-9._~-]+)+/?$"
+
+
+def _plain_path(address: str) -> str:
+    path = urlsplit(address).path
+    if path and not re.fullmatch(_BASE_PATH, path):
+        raise ValueError("has a path that is more than letters, digits, dots and hyphens between slashes")
+    return address
+
+
+RegistryAddress = Annotated[WebAddress, AfterValidator(_plain_path)]
+
+
 class Budget(Declared):
     """How many manifests it gives in how long."""
 
@@ -148,21 +165,24 @@ class ExternalNode(Owned):
     """Someone else's registry. ``basePath``: for registries below a path (Artifactory's /artifactory/api/docker/KEY).
 
     ``hosts``: what images of it are called by (``docker.io``): clients and mirrors tell it by them. ``realms``: hosts of
-    token services, besides its own, that may see ``auth``. ``library``: Docker Hub's habit of names without a slash."""
+    token services, besides its own, that may see ``auth``. ``library``: Docker Hub's habit of names without a slash.
+    ``private``: its host name may lead to private addresses; without it mirrors and virtuals do not connect to such."""
 
     kind: Literal["external"]
-    url: WebAddress
+    url: RegistryAddress
     scope: ScopeName | None = None
     role: Role = Role.PRIMARY
-    namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._/-]*$")
-    base_path: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9._~/-]*$")
+    namespace: str | None = Field(default=None, pattern=_NAMESPACE)
+    base_path: str | None = Field(default=None, pattern=_BASE_PATH)
     auth: SecretRef | None = None
+    ca: FilePath | None = None
     hosts: tuple[Authority, ...] | None = None
     realms: tuple[Authority, ...] = ()
     library: Flag | None = None
     budget: Budget | None = None
     connections: Annotated[Count, Field(le=256)] | None = None
     bandwidth: Rate | None = None
+    private: Flag = False
     pull_only: Flag = False
 
     @property

@@ -45,8 +45,9 @@ async def up(
 
 async def start(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> None:
     """Brings every local node and the controller up. Raises HostErrors; then nothing that it started runs."""
-    from sites.credentials import engine_user, users_of
-    from sites.node_settings import Placement, settings_of
+    from sites.credentials import users_of
+    from sites.loopback_placement import logins_of, placements
+    from sites.node_settings import settings_of
 
     topology, state = workspace.topology, workspace.state
     state.check(topology.metadata.name)
@@ -57,13 +58,13 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
             out.talk(f"made {path}")
     for finding in workspace.check_secrets():
         out.talk(f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}")
-    people, addresses = users_of(topology), loopback_addresses(topology)
+    people, logins, addresses = users_of(topology), logins_of(topology), loopback_addresses(topology)
     state.claim(topology.metadata.name, workspace.file)
     _say_what_is_left_out(workspace, out)
-    users = {**people, **engine_user(state.engine_token())}
+    placed = placements(topology, state, people, logins)
     desired = {
-        name: settings_of(topology, name, Placement(address, state.data(name), users))
-        for name, address in addresses.items()
+        name: settings_of(topology, name, where)
+        for name, where in placed.items()
         if topology.nodes[name].kind == "local"
     }
     hosts = LoopbackHosts(state)

@@ -69,6 +69,7 @@ HOST_EXITS = {  # wrong input; the other host errors are failures
     "name-taken": Exit.USAGE,
     "not-a-bcrypt-hash": Exit.USAGE,
     "token-too-short": Exit.USAGE,
+    "not-a-login": Exit.USAGE,
     "secret-missing": Exit.USAGE,
     "state-busy": Exit.CONFLICT,
 }
