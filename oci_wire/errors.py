@@ -23,6 +23,7 @@ RegistryError                      code, message, detail; status by table
 ├── Conflict                       CONFLICT 409 (ours: leases, transactions)
 ├── PreconditionFailed             PRECONDITION_FAILED 412 (ours: a tag is not what was expected)
 ├── Gone                           GONE 410 (ours: a lease has ended, events are no longer kept)
+├── LoopDetected                   LOOP_DETECTED 508 (ours: registries that ask each other in a circle)
 ├── InsufficientStorage            INSUFFICIENT_STORAGE 507 (ours: quota or disk)
 ├── Unavailable                    UNAVAILABLE 503: a later try may succeed
 │   ├── Unreachable                no answer at all: refused, cut, timed out
@@ -156,6 +157,10 @@ class InsufficientStorage(RegistryError):
     code, status = "INSUFFICIENT_STORAGE", 507
 
 
+class LoopDetected(RegistryError):
+    code, status = "LOOP_DETECTED", 508
+
+
 class Unavailable(RegistryError):
     code, status, transient = "UNAVAILABLE", 503, True
 
@@ -239,6 +244,7 @@ _BY_STATUS: dict[int, type[RegistryError]] = {
     503: Unavailable,
     504: Unavailable,
     507: InsufficientStorage,
+    508: LoopDetected,
 }
 
 

@@ -180,7 +180,7 @@ class Asked(Wire):
     """One member of a virtual, or upstream of a mirror, and what became of it in one question."""
 
     member: str
-    outcome: Literal["answered", "cached", "stale", "absent", "forbidden", "not asked", "failed"]
+    outcome: Literal["answered", "cached", "stale", "older", "absent", "forbidden", "not asked", "failed"]
     reason: str = ""  # the rule that forbade it, the error that it gave, how old the copy is
 
 

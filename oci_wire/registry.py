@@ -22,6 +22,8 @@ from oci_wire.manifest import Manifest
 
 T = TypeVar("T")
 Chunks = AsyncIterator[bytes]
+VIA = "towpath-via"  # header: marks of the nodes that a request has come through, as RFC 9110's Via without their names
+MOST_VIA = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,18 @@ class Call:
     """Who asks (a principal's name, "" for anonymous), under which id, until when (``time.monotonic()`` seconds).
 
     ``ns``: the registry that is meant when a mirror stands for several (containerd's ``?ns=``). ``notes``: headers that
-    a registry wants beside the answer, also beside a refusal: Age, Warning, X-Towpath-Member."""
+    a registry wants beside the answer, also beside a refusal: Age, Warning, X-Towpath-Member. ``groups``, ``robot``: of
+    whoever asks, for a registry that stands before others and keeps their grants. ``via``: the nodes that this has come
+    through, which a request to another registry tells on (VIA)."""
 
     identity: str = ""
     request_id: str = field(default_factory=lambda: uuid4().hex)
     deadline: float | None = None
     ns: str = ""
     notes: dict[str, str] = field(default_factory=dict, compare=False)
+    groups: frozenset[str] = frozenset()
+    robot: bool = False
+    via: tuple[str, ...] = ()
 
     def remaining(self) -> float | None:
         """Seconds left, None without a deadline. Raises Unavailable once it has passed."""

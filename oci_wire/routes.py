@@ -24,6 +24,8 @@ from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import NameInvalid, RequestInvalid
 from oci_wire.reference import check_repository, check_tag
 
+MAX_SESSION = 2048  # characters: the sessions of other registries carry their state
+
 
 class Endpoint(Enum):
     BASE = "base"
@@ -130,7 +132,7 @@ def _ending(parts: list[str]) -> tuple[Endpoint | None, str]:
 def _target(endpoint: Endpoint, text: str) -> str:
     text = unquote(text)  # clients may send the colon of a digest encoded
     if endpoint is Endpoint.UPLOAD:
-        if not text or len(text) > 256:
+        if not text or len(text) > MAX_SESSION:
             raise NameInvalid("that is no upload session")
         return text
     if endpoint is Endpoint.MANIFEST and not looks_like_digest(text):

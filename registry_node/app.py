@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterable
 
 from oci_wire import extension, routes
-from oci_wire.errors import Internal, NameUnknown, RegistryError, RequestInvalid, Unsupported, to_json
-from oci_wire.registry import Call
+from oci_wire.errors import Internal, LoopDetected, NameUnknown, RegistryError, RequestInvalid, Unsupported, to_json
+from oci_wire.registry import MOST_VIA, VIA, Call
 from oci_wire.routes import Endpoint, Route
 from registry_node import blobs, extension_routes, listings, manifests, operations, uploads
 from registry_node.access import TOKEN_PATH, Access, Challenged
@@ -43,6 +43,7 @@ TABLE: dict[tuple[Endpoint, str], Handler] = {
 }
 _OK = b"HTTP/1.1 200 OK\r\n"
 _LINGER_BYTES, _LINGER_SECONDS = 4 * 1024 * 1024, 2.0  # of a body that nobody wants: so that its sender sees why
+_VIA_CHARACTERS = 2000
 _METHODS = {endpoint: tuple(method for other, method in TABLE if other is endpoint) for endpoint in Endpoint}
 
 
@@ -192,8 +193,21 @@ class App:
     async def _exchange(self, request: Request, route: Route, trace: Trace) -> Exchange:
         caller = await self.access.caller(request.headers, request.remote)
         trace.who = caller.who.name or "-"
-        call = Call(caller.who.name, trace.request_id, ns=route.get("ns") or "", notes=trace.notes)
+        who, via = caller.who, (*self._via(request), self.node.mark)
+        ns, notes = route.get("ns") or "", trace.notes
+        call = Call(who.name, trace.request_id, None, ns, notes, groups=who.groups, robot=who.robot, via=via)
         return Exchange(self.node, request, route, caller, call)
+
+    def _via(self, request: Request) -> tuple[str, ...]:
+        """The nodes that it has come through. Raises LoopDetected when this is one of them, or there are too many."""
+        told = request.headers.get(VIA, "")
+        via = tuple(filter(None, (each.strip() for each in told[:_VIA_CHARACTERS].split(","))))
+        if self.node.mark in via or len(via) >= MOST_VIA or len(told) > _VIA_CHARACTERS:
+            raise LoopDetected(
+                f"this request has come through {self.node.name} before, or through {MOST_VIA} registries: they ask each "
+                "other in a circle. Take one of them out of the other's members or upstreams"
+            )
+        return via
 
     def _probe(self, request: Request) -> Response:
         _require_method(request.method, ("GET",))

@@ -70,6 +70,10 @@ def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
     """The whole node, its storage open. ``shared``: as one of several processes, after ``prepared``.
 
     Raises CannotOpen (storage/errors.py), OSError, ValueError."""
+    if settings.kind == "virtual":
+        with _virtual(settings) as app:
+            yield app
+        return
     registry = LocalRegistry.open(
         settings.data,
         settings.rules,
@@ -84,3 +88,15 @@ def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
         yield app
         if app.log is not None:
             app.log.flush()
+
+
+@contextmanager
+def _virtual(settings: NodeSettings) -> Iterator[App]:
+    """Its members' grants are its own, as they are now, where they declare none. Raises OSError, ValueError."""
+    from registry_node.registries.virtual.opened import opened as virtual_of  # noqa: PLC0415 - others start without httpx
+
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    app = app_of(settings, virtual_of(settings, lambda: app.access.policy.grants))
+    yield app
+    if app.log is not None:
+        app.log.flush()

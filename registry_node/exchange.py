@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +29,7 @@ class Node:
     registry: Whole
     manifest_bytes: int = MAX_BYTES  # the largest manifest that is taken
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    mark: str = field(default_factory=partial(secrets.token_hex, 8))  # in VIA; new with each start, and no name
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -45,11 +46,14 @@ class Listings(Uploads):
     async def referrers(
         self, call: Call, repository: str, digest: Digest, *, artifact_type: str = "", after: str = ""
     ) -> Page[Descriptor]:
-        """From the API, or from the fallback tag where a registry has none."""
+        """From the API, or from the fallback tag where a registry has none. ``after``: a mark that a page gave; or a
+        digest, for a node of ours."""
         if self._has_referrers is False:
             return Page(_of_type(await Fallback(self, call, repository).read(digest), artifact_type))
         name = self._where.there(repository)
-        target = self._inside(after) or str(routes.referrers(name, digest, artifact_type))
+        first = routes.referrers(name, digest, artifact_type)
+        first = replace(first, query=(*first.query, ("last", after))) if after else first
+        target = self._inside(after) or str(first)
         ask = Ask("GET", target, self._pull(name), {"Accept": OCI_INDEX}, default=ManifestUnknown)
         try:
             answer = await self._transport.send(call, ask)

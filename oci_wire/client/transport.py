@@ -26,7 +26,7 @@ from oci_wire.errors import (
     Unsupported,
     Untrusted,
 )
-from oci_wire.registry import Call, Chunks
+from oci_wire.registry import VIA, Call, Chunks
 
 MAX_REDIRECTS = 5
 MAX_ERROR_BYTES = 64 * 1024
@@ -164,6 +164,8 @@ class Transport:
         headers = {"Accept-Encoding": "identity", "User-Agent": "towpath", **ask.headers}
         if Origin.of(url) == self.home:
             headers["X-Request-Id"] = call.request_id
+            if call.via:
+                headers[VIA] = ",".join(call.via)
         if authorization:
             headers["Authorization"] = authorization
         request = httpx.Request(ask.method, url, headers=headers, content=ask.content)

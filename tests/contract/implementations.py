@@ -13,15 +13,27 @@ from typing import Any
 
 import httpx
 
+from identity.grants import Action, Grant
 from oci_wire.client import Credentials, RemoteRegistry
 from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.registries.local import LocalRegistry
+from registry_node.registries.virtual.doors import Door
+from registry_node.registries.virtual.rights import Rights
+from registry_node.registries.virtual.virtual import VirtualRegistry
 from registry_node.settings import NodeSettings
+from registry_node.settings.virtual import Virtual
 from tests import postgresql
+from tests.contract.content import push
 from tests.nodes import GRANTS, SECRETS, RunningNode, free_port, users
 from tests.tools import require
 
+VIRTUAL_MEMBERS = [
+    {"name": "other", "kind": "local", "url": "http://127.0.0.1:1"},
+    {"name": "own", "kind": "local", "url": "http://127.0.0.1:2"},
+    {"name": "far", "kind": "remote", "url": "http://127.0.0.1:3"},
+]
+EVERYTHING_GRANTED = (Grant("everyone", frozenset(Action)),)
 ENGINE = Credentials("towpath-engine", SECRETS["towpath-engine"])
 
 # What an implementation may lack. A test that needs one of them says so; everything else is asked of all.
@@ -87,6 +99,23 @@ async def _over_asgi(folder: Path, server: None) -> AsyncIterator[Any]:
         yield RemoteRegistry("http://box.test", credentials=ENGINE, client=http, chunk_size=64 * 1024)
 
 
+@asynccontextmanager
+async def _virtual(folder: Path, server: None) -> AsyncIterator[Any]:
+    """Over a local registry, where pushes go, and two that have something else."""
+    virtual = Virtual.model_validate(
+        {"members": VIRTUAL_MEMBERS, "unmatched": "members", "push_to": "own", "resolve": "newest"}
+    )
+    with contextlib.closing(LocalRegistry.open(folder / "data")) as own:
+        members = {"own": own, "other": MemoryRegistry(node="other"), "far": MemoryRegistry(node="far")}
+        doors = [
+            Door(each.name, each.kind, members[each.name], Rights(each.name, lambda: EVERYTHING_GRANTED))
+            for each in virtual.members
+        ]
+        for name in ("other", "far"):
+            await push(members[name], "elsewhere/app", name.encode(), tags=["1.0", name])
+        yield VirtualRegistry(virtual, doors, node="virtual")
+
+
 @contextlib.contextmanager
 def _node(folder: Path) -> Iterator[str]:
     node = RunningNode(folder)
@@ -137,6 +166,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 ALL = (
     Implementation("memory", _memory),
     Implementation("local", _local),
+    Implementation("virtual", _virtual, EVERYTHING - {EXTENSION}),
     Implementation("local-postgresql", _local_on_postgresql, serve=_postgresql, marks=("clients",)),
     Implementation("client-asgi-memory", _over_asgi),
     Implementation("client-node", _remote, serve=_node, marks=("slow",)),

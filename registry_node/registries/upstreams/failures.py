@@ -53,22 +53,26 @@ _WORDS: tuple[tuple[type[RegistryError], str, type[UpstreamFailed], str], ...] =
     (Unavailable, "failing", BadGateway, "it fails"),
     (Internal, "failing", BadGateway, "it fails"),
 )
+_BAD_ANSWER = ("bad-answer", BadGateway, "what it sent is not what was asked for")
 _WEIGHTLESS = ("limited", "refused", "credentials")  # it is up: no reason to stop asking it for other things
 
 
 def failure(upstream: str, error: RegistryError) -> UpstreamFailed:
     """The error to send on. It keeps Retry-After, and nothing that the upstream said."""
+    reason, answer, text = words(error)
+    return answer(f"upstream {upstream}: {text}", upstream=upstream, reason=reason, retry_after=error.retry_after)
+
+
+def words(error: RegistryError) -> tuple[str, type[UpstreamFailed], str]:
+    """The word, the answer, and what it says."""
     for kind, reason, answer, text in _WORDS:
         if isinstance(error, kind):
-            return answer(
-                f"upstream {upstream}: {text}", upstream=upstream, reason=reason, retry_after=error.retry_after
-            )
-    return bad_answer(upstream)
+            return reason, answer, text
+    return _BAD_ANSWER
 
 
 def bad_answer(upstream: str) -> BadGateway:
-    text = f"upstream {upstream}: what it sent is not what was asked for"
-    return BadGateway(text, upstream=upstream, reason="bad-answer")
+    return BadGateway(f"upstream {upstream}: {_BAD_ANSWER[2]}", upstream=upstream, reason=_BAD_ANSWER[0])
 
 
 def weighs(failed: UpstreamFailed) -> bool:

@@ -1,0 +1,102 @@
+"""One question, asked of members in order: who may be asked, whose answer ends it, and what an outage means.
+
+Only a not-found goes on to the next member. An outage goes on where the next one's answer is as good: for a digest,
+whose bytes prove themselves, and among the owners of a prefix, who are declared to answer for one another (decision
+0011). Otherwise nobody can know what the tag means, and the client hears who is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from oci_wire.errors import BlobUnknown, LoopDetected, ManifestUnknown, NameUnknown, RegistryError
+from oci_wire.extension import Asked
+from oci_wire.registry import Call
+from registry_node.registries.upstreams.failures import ABSENT
+from registry_node.registries.virtual.doors import Door, MemberFailed
+from registry_node.registries.virtual.routing import Way
+
+T = TypeVar("T")
+MEMBER = "x-towpath-member"
+_SHOWN = 200  # characters of a Warning
+
+
+@dataclass(slots=True)
+class Question:
+    """``way``: of the repository; ``proven``: it names a digest. ``asked``: what became of it, member by member."""
+
+    call: Call
+    repository: str
+    reference: str
+    way: Way
+    proven: bool = False
+    asked: list[Asked] = field(default_factory=list)
+    failed: MemberFailed | None = None
+    absent: RegistryError | None = None
+
+    def heard(self, door: Door, outcome: str, reason: str = "") -> None:
+        self.asked.append(Asked.model_validate({"member": door.name, "outcome": outcome, "reason": reason}))
+
+    async def first(
+        self,
+        doors: Sequence[Door],
+        may: Callable[[Door], Awaitable[bool]],
+        ask: Callable[[Door], Awaitable[T]],
+    ) -> tuple[Door, T]:
+        """The first answer and who gave it. Raises MemberFailed, RangeInvalid, LoopDetected, NameUnknown, and
+        ManifestUnknown or BlobUnknown where the repository is known."""
+        for door in doors:
+            found = await self._one(door, may, ask)
+            if found is not None:
+                self._answered(door, doors)
+                return door, found[0]
+            if self.failed is not None and not (self.proven or self.way.owned):
+                break
+        raise self.failed or self.unknown()
+
+    async def _one(
+        self, door: Door, may: Callable[[Door], Awaitable[bool]], ask: Callable[[Door], Awaitable[T]]
+    ) -> tuple[T] | None:
+        try:
+            if not await may(door):
+                self.heard(door, "forbidden", "the caller may not pull it there")
+                return None
+            return (await door.ask(ask(door)),)
+        except ABSENT as error:
+            self.absence(door, error)
+        except MemberFailed as error:
+            self.failure(door, error)
+        except LoopDetected as error:
+            self.heard(door, "failed", error.message)
+            raise
+        return None
+
+    def absence(self, door: Door, error: RegistryError) -> None:
+        self.heard(door, "absent", "it is not there")
+        if self.absent is None or isinstance(self.absent, NameUnknown):
+            self.absent = error
+
+    def failure(self, door: Door, error: MemberFailed) -> None:
+        self.heard(door, "failed", error.reason)
+        self.failed = self.failed or error
+
+    def _answered(self, door: Door, doors: Sequence[Door]) -> None:
+        self.heard(door, "answered")
+        heard = {each.member for each in self.asked}
+        for each in doors:
+            if each.name not in heard:
+                self.heard(each, "not asked", f"{door.name} has it")
+        self.call.notes[MEMBER] = door.name
+        if self.failed is not None and not self.proven:
+            text = f"member {self.failed.member} could not answer; this is what {door.name} has"
+            self.call.notes["warning"] = f'199 towpath "{text[:_SHOWN]}"'
+
+    def unknown(self) -> RegistryError:
+        """The same words whether it is absent or forbidden; the log has why."""
+        if isinstance(self.absent, BlobUnknown | ManifestUnknown):
+            return type(self.absent)(f"{self.repository} has no {self.reference[:140]} that you may pull")
+        forbidden = any(each.outcome == "forbidden" for each in self.asked)
+        why = "unmatched" if not self.way.members else "no-grant" if forbidden else "absent"
+        return NameUnknown(f"no repository {self.repository} that you may pull", why=why)
