@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from bench import apart, clients, rounds
+from bench import apart, clients, proxies, rounds
 from bench.content import Wanted, prepare
 from bench.lines import LINES, Figures, table
 from bench.peers import D2, D3, Peer, distribution, started, towpath
@@ -72,6 +72,8 @@ def whole(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
         "tags": lambda: apart.many_tags(figures, folder / "tags", given),
         "clients": lambda: clients.clients(figures, folder / "clients", given),
         "postgresql": lambda: apart.postgresql(figures, folder / "postgresql", given),
+        "mirror": lambda: proxies.mirror(figures, folder / "mirror", given),
+        "virtual": lambda: proxies.virtual(figures, folder / "virtual", given),
     }
     for name, part in parts.items():
         if given.only and name not in given.only:
@@ -133,7 +135,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each run of wrk")
     parser.add_argument("--megabytes", type=int, default=256, help="of a large blob")
     parser.add_argument(
-        "--only", action="append", help="plain, processes, tls, memory, start, tags, clients, postgresql"
+        "--only",
+        action="append",
+        help="plain, processes, tls, memory, start, tags, clients, postgresql, mirror, virtual",
     )
     given = parser.parse_args()
     figures, before = Figures(), machine()

@@ -40,14 +40,14 @@ class Wanted:
         return [f"bench/r{n}" for n in range(self.repositories)]
 
 
-def _push(client: httpx.Client, repository: str, content: bytes) -> str:
+def push(client: httpx.Client, repository: str, content: bytes) -> str:
     digest = f"sha256:{sha256(content).hexdigest()}"
     location = client.post(f"/v2/{repository}/blobs/uploads/").raise_for_status().headers["location"]
     client.put(httpx.URL(location).copy_merge_params({"digest": digest}), content=content).raise_for_status()
     return digest
 
 
-def _described(content: bytes, media_type: str) -> dict[str, object]:
+def described(content: bytes, media_type: str) -> dict[str, object]:
     return {"mediaType": media_type, "digest": f"sha256:{sha256(content).hexdigest()}", "size": len(content)}
 
 
@@ -56,8 +56,8 @@ def _manifest(repository: str, number: int, config: bytes, layers: list[bytes]) 
         {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": _described(config, "application/vnd.oci.image.config.v1+json"),
-            "layers": [_described(each, "application/vnd.oci.image.layer.v1.tar+gzip") for each in layers],
+            "config": described(config, "application/vnd.oci.image.config.v1+json"),
+            "layers": [described(each, "application/vnd.oci.image.layer.v1.tar+gzip") for each in layers],
             "annotations": {"org.opencontainers.image.version": f"{repository}:{number}", "made.for": "x" * 1400},
         }
     )
@@ -69,7 +69,7 @@ def prepare(client: httpx.Client, wanted: Wanted) -> Content:
     config = b'{"architecture": "amd64", "os": "linux"}'
 
     def one(repository: str) -> tuple[list[str], list[str]]:
-        blobs = [_push(client, repository, content) for content in (*layers, config)][:-1]
+        blobs = [push(client, repository, content) for content in (*layers, config)][:-1]
         manifests = []
         for n in range(wanted.tags):
             path = f"/v2/{repository}/manifests/v{n}"
@@ -81,6 +81,6 @@ def prepare(client: httpx.Client, wanted: Wanted) -> Content:
     with ThreadPoolExecutor(4) as threads:
         pushed = list(threads.map(one, wanted.names))
     size = wanted.megabytes * MIB
-    large = _push(client, wanted.names[0], os.urandom(MIB) * wanted.megabytes)
+    large = push(client, wanted.names[0], os.urandom(MIB) * wanted.megabytes)
     manifests, blobs = ([path for each in pushed for path in each[side]] for side in (0, 1))
     return Content(manifests, blobs[:256], f"/v2/{wanted.names[0]}/blobs/{large}", size)

@@ -69,6 +69,20 @@ LINES: dict[str, Line] = {
         Line("first page of 1,000,000 tags, to an empty node's page", "x", 1.5, less=True, absolute=True),
         Line("manifest GET x16 among 1,000,000 tags, to an empty node's", "x", 0.9, absolute=True),
         Line("scan for what nobody needs, 1,000,000 links", "s", 0.5, less=True, absolute=True),
+        Line("mirror: warm manifest GET x16", "rps", 4),
+        Line("mirror: warm manifest GET x64", "rps", 4),
+        Line("mirror: warm 64 KB blob GET x16", "rps", 1.3),
+        Line("mirror: warm large blob GET x1", "MiB/s", 1.3),
+        Line("mirror: warm large blob GET x4", "MiB/s", 1.3),
+        Line("mirror: cold pull, 10 layers, loopback", "s", 1.0, less=True),
+        Line("mirror: cold pull, 10 layers, 1 Gbit/s", "s", 1.0, less=True),
+        Line("mirror: warm pull, 10 layers", "s", 1.0, less=True),
+        Line("mirror: cold pull to the direct one, 1 Gbit/s", "x", 1.1, less=True, absolute=True),
+        Line("mirror: cold pull to the direct one, loopback", "x", 1.1, less=True, absolute=True),
+        Line("mirror: upstream GETs of an object, 100 cold joiners", "most", 1, less=True, absolute=True),
+        Line("mirror: wrong bodies served, 1,000 faulty answers", "", 0, less=True, absolute=True),
+        Line("virtual: manifest GET x16, time to the member's", "x", 1.3, less=True, absolute=True),
+        Line("virtual: 64 KB blob GET x16, time to the member's", "x", 1.05, less=True, absolute=True),
     )
 }
 

@@ -129,8 +129,8 @@ def _token(client: httpx.Client, credentials: tuple[str, str], repository: str) 
 
 
 @contextmanager
-def distribution(folder: Path, name: str, *, tls: bool = False) -> Iterator[Peer]:
-    """The Go registry: D3 or D2."""
+def distribution(folder: Path, name: str, *, tls: bool = False, remote: str = "") -> Iterator[Peer]:
+    """The Go registry: D3 or D2. ``remote``: the registry whose proxy it is."""
     program = find(PROGRAMS[name])
     if program is None:
         raise Missing(f"{name}: {PROGRAMS[name]} is not installed (scripts/install-clients installs it)")
@@ -143,7 +143,7 @@ def distribution(folder: Path, name: str, *, tls: bool = False) -> Iterator[Peer
         f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
         f"http: {{addr: '{host}', secret: 'of-the-bench'{files}}}\n"
         f"storage: {{filesystem: {{rootdirectory: '{folder}/data'}}, delete: {{enabled: true}}, "
-        "cache: {blobdescriptor: inmemory}}\n"
+        "cache: {blobdescriptor: inmemory}}\n" + (f"proxy: {{remoteurl: '{remote}'}}\n" if remote else "")
     )
     blobs = folder / "data" / "docker" / "registry" / "v2" / "blobs" / "sha256"
     began = time.perf_counter()

@@ -21,7 +21,7 @@ _PIECE = 256 * 1024
 class CountingProxy:
     """``url`` stands for ``upstream`` (host:port). Every connection has a thread for each direction.
 
-    ``delay``: seconds before a request goes on. ``bytes_per_second``: of each connection's answers, or None.
+    ``delay``: seconds before a request goes on. ``bytes_per_second``: of all answers together, or None.
     ``cut_after``: bytes of answers after which the next connection is cut, once."""
 
     def __init__(self, upstream: str, *, address: str = "127.0.0.1") -> None:
@@ -34,6 +34,7 @@ class CountingProxy:
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._free = 0.0  # when the line is free again
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,7 +126,7 @@ class CountingProxy:
                 server.sendall(head + b"\r\n\r\n")
 
     def _answers(self, server: socket.socket, client: socket.socket) -> None:
-        buffer, passed, began = bytearray(_PIECE), 0, time.monotonic()
+        buffer, passed = bytearray(_PIECE), 0
         limit, self.cut_after = self.cut_after, None
         with contextlib.suppress(OSError):
             while count := server.recv_into(buffer):
@@ -134,8 +135,15 @@ class CountingProxy:
                     break
                 client.sendall(memoryview(buffer)[:count])
                 passed += count
-                if self.bytes_per_second and (early := passed / self.bytes_per_second - (time.monotonic() - began)) > 0:
-                    time.sleep(early)
+                self._wait_for_the_line(count)
         for each in (client, server):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def _wait_for_the_line(self, count: int) -> None:
+        if self.bytes_per_second:
+            with self._lock:
+                now = time.monotonic()
+                self._free = max(self._free, now) + count / self.bytes_per_second
+                early = self._free - now
+            time.sleep(early)
