@@ -32,5 +32,9 @@ class Recent(Generic[K, V]):
             self._young, self._old = {}, self._young
         self._young[key] = value
 
+    def drop(self, key: K) -> None:
+        self._young.pop(key, None)
+        self._old.pop(key, None)
+
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-HEAD = "0002"  # the newest migration: a database that has it needs none
+HEAD = "0003"  # the newest migration: a database that has it needs none
 
 _CONTENT = """
 CREATE TABLE repositories (
@@ -87,7 +87,17 @@ CREATE TABLE figures (name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (n
 CREATE TABLE data_folder (id TEXT NOT NULL, PRIMARY KEY (id));
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 """
+_MIRROR = """
+-- What a mirror knows of its copies. gone_at: when the upstream said that it is not there any more
+CREATE TABLE cached_tags (
+  repository TEXT NOT NULL, tag TEXT NOT NULL, upstream TEXT NOT NULL, checked_at FLOAT NOT NULL, gone_at FLOAT,
+  PRIMARY KEY (repository, tag)) WITHOUT ROWID;
+CREATE TABLE cached_manifests (
+  repository TEXT NOT NULL, digest TEXT NOT NULL, upstream TEXT NOT NULL, cached_at FLOAT NOT NULL,
+  PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+CREATE TABLE cached_uses (digest TEXT NOT NULL, used_at FLOAT NOT NULL, PRIMARY KEY (digest)) WITHOUT ROWID;
+"""
 STATEMENTS = tuple(
-    statement.strip() for statement in (_CONTENT + _CHANGES + _COORDINATION).split(";\n") if statement.strip()
+    statement.strip() for statement in (_CONTENT + _CHANGES + _COORDINATION + _MIRROR).split(";\n") if statement.strip()
 )
 TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(STATEMENTS)))

@@ -1,0 +1,1 @@
+"""A pull-through cache over the node's own storage."""

@@ -1,0 +1,139 @@
+"""The copies: a node's own storage, filled by the mirror itself. The rules for people's pushes do not apply.
+
+A copy is one of a *repository* (under the name that ``Sources.key`` gives it): a blob that another one has is served
+from here only once an upstream, or a cached manifest of this repository, has said that it belongs here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from oci_wire.descriptor import Descriptor
+from oci_wire.digest import Digest
+from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegistryError
+from oci_wire.manifest import Manifest
+from oci_wire.registry import Call
+from registry_node.registries.local import LocalRegistry
+from registry_node.registries.mirror.freshness import Check
+from registry_node.storage import blobs, cached, changes
+from registry_node.storage.cached import CachedTag, Giver
+from registry_node.storage.changes import Author, Transaction
+from registry_node.storage.store import Store
+
+log = logging.getLogger(__name__)
+_AUTHOR = Author("towpath-mirror")
+CACHE = Call("towpath-mirror")  # for questions to our own storage
+
+
+class Cache:
+    """``local`` reads the copies. Belongs to one event loop."""
+
+    def __init__(self, local: LocalRegistry, store: Store) -> None:
+        self.local, self.store = local, store
+
+    # Manifests
+
+    async def manifest(self, repository: str, digest: Digest) -> Manifest | None:
+        with suppress(ManifestUnknown, NameUnknown):
+            return await self.local.get_manifest(CACHE, repository, str(digest))
+        return None
+
+    async def descriptor(self, repository: str, digest: Digest) -> Descriptor | None:
+        with suppress(ManifestUnknown, NameUnknown):
+            return await self.local.resolve(CACHE, repository, str(digest))
+        return None
+
+    async def adopt(self, repository: str, digest: Digest) -> Manifest | None:
+        """A manifest that lies here for another repository and that a cached index of this one names: ours as well."""
+        giver = await self.store.read(lambda tx: cached.giver_of_child(tx, repository, str(digest)))
+        known = await self.store.read(lambda tx: cached.any_manifest(tx, str(digest))) if giver else None
+        if giver is None or known is None:
+            return None
+        manifest = Manifest.parse(known.body, known.media_type, algorithm=digest.algorithm)
+        await self.keep(repository, manifest, giver)
+        return manifest
+
+    async def keep(self, repository: str, manifest: Manifest, upstream: str) -> bool:
+        """Stores it. False when that cannot be done now (the disk is full): it can be served all the same."""
+
+        def work(unit: Transaction) -> None:
+            _add(unit, repository, manifest, upstream)
+
+        return await self._kept(f"{repository}@{manifest.digest}", manifest, work)
+
+    async def keep_tag(self, repository: str, tag: str, known: Check, manifest: Manifest | None) -> bool:
+        """Points a tag at a manifest that is here, or is stored with it, and writes down who said so and when."""
+
+        def work(unit: Transaction) -> None:
+            if manifest is not None:
+                _add(unit, repository, manifest, known.upstream)
+            changes.set_tag(unit, repository, tag, known.digest, _AUTHOR)
+            row = CachedTag(known.digest, known.upstream, known.checked_at, known.gone_at)
+            cached.put_tag(unit, repository, tag, row)
+
+        return await self._kept(f"{repository}:{tag}", manifest, work)
+
+    async def _kept(self, what: str, manifest: Manifest | None, work: Callable[[Transaction], None]) -> bool:
+        try:
+            if manifest is not None:
+                files = self.store.files
+                await self.store.on_disk("a manifest", files.put, manifest.content, manifest.digest)
+            await self.store.write(work, durable=False)
+        except RegistryError as error:
+            log.warning("%s is served and not cached: %s", what, error)
+            return False
+        return True
+
+    # Tags
+
+    async def tag(self, repository: str, tag: str) -> Check | None:
+        row = await self.store.read(lambda tx: cached.tag(tx, repository, tag))
+        return None if row is None else Check(row.digest, row.upstream, row.checked_at, row.gone_at)
+
+    async def forget_tag(self, repository: str, tag: str) -> None:
+        def work(unit: Transaction) -> None:
+            cached.drop_tag(unit, repository, tag)
+            with suppress(ManifestUnknown, NameUnknown):
+                changes.delete_tag(unit, repository, tag, _AUTHOR)
+
+        with suppress(RegistryError):  # a disk that takes no writes: it is not believed all the same
+            await self.store.write(work, durable=False)
+
+    # Blobs
+
+    async def blob(self, repository: str, digest: Digest) -> Descriptor | None:
+        """One of this repository that is here whole."""
+        with suppress(BlobUnknown, NameUnknown):
+            return await self.local.stat_blob(CACHE, repository, digest)
+        return None
+
+    def blob_elsewhere(self, digest: Digest) -> int | None:
+        """Bytes of a blob that lies here whole for some repository."""
+        sources = self.store.reads.blob_sources(digest, limit=1)
+        if not sources:
+            return None
+        size = self.store.reads.blob(sources[0], digest).size
+        return size if self.store.files.size(digest) == size else None
+
+    async def giver(self, repository: str, digest: Digest) -> Giver | None:
+        """Who gave the cached manifest of this repository that names a blob, and the size that it says."""
+        return await self.store.read(lambda tx: cached.giver_of_blob(tx, repository, str(digest)))
+
+    async def link_blob(self, repository: str, digest: Digest, size: int) -> bool:
+        """Makes a blob whose bytes are here one of this repository. False when that cannot be written down now."""
+        try:
+            await self.store.write(lambda unit: blobs.add_blob(unit, repository, digest, size), durable=False)
+        except RegistryError as error:
+            log.warning("%s@%s is not cached: %s", repository, digest, error)
+            return False
+        return True
+
+
+def _add(unit: Transaction, repository: str, manifest: Manifest, upstream: str) -> None:
+    """Under the media type that it had first: the same bytes may come under another one."""
+    digest = str(manifest.digest)
+    if not changes.has_manifest(unit, unit.ensure_repository(repository), digest):
+        changes.add_manifest(unit, repository, manifest, _AUTHOR)
+    cached.put_manifest(unit, repository, digest, upstream)

@@ -1,0 +1,44 @@
+"""A mirror in a folder of its own, and the upstream that it asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry_node.registries.mirror.mirror import MirrorRegistry
+from registry_node.settings import Mirror
+from tests.registry_node.registries.conftest import Clock
+from tests.registry_node.registries.mirror.double import Upstream
+
+MakeMirror = Callable[..., MirrorRegistry]
+
+
+@pytest.fixture
+async def upstream() -> Upstream:
+    return Upstream()
+
+
+@pytest.fixture
+async def mirrored(tmp_path: Path, upstream: Upstream, clock: Clock) -> AsyncIterator[MakeMirror]:
+    """Opens the test's mirror with settings; again after a close gives the same content."""
+    made: list[MirrorRegistry] = []
+
+    def open_(**settings: Any) -> MirrorRegistry:
+        given = {"upstreams": [{"name": "hub", "url": "https://hub.example"}], **settings}
+        made.append(MirrorRegistry.open(tmp_path / "cache", Mirror.model_validate(given), upstream, clock=clock))
+        return made[-1]
+
+    yield open_
+    upstream.answering.set()
+    upstream.flowing.set()
+    for each in made:
+        await each.aclose()
+        each.close()
+
+
+@pytest.fixture
+def mirror(mirrored: MakeMirror) -> MirrorRegistry:
+    return mirrored()
