@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from identity.grants import ANONYMOUS, Action, Principal, WritePolicy, write_action
 from oci_wire.auth import Challenge, TokenScope
-from oci_wire.errors import Denied, ManifestUnknown, NameUnknown, Unauthorized
+from oci_wire.errors import Denied, ManifestUnknown, NameUnknown, Unauthorized, Unsupported
 from registry_node.credentials import Credentials, WrongCredentials
 from registry_node.policy import ALL_BLOBS, Policy
 from registry_node.rate_limits import RateLimiter
@@ -90,7 +90,9 @@ class Caller:
         self._require_token(repository, "pull")
 
     def require_write(self, repository: str, tag: str | None = None) -> None:
-        """Raises Challenged or Denied."""
+        """Raises Challenged or Denied; Unsupported where nobody writes, to those who may know what this is."""
+        if self.policy.no_pushes and self.policy.may(self.who, Action.PULL, repository):
+            raise Unsupported(self.policy.no_pushes)
         if not self.policy.may_write(self.who, repository, tag):
             self._refuse_anonymous(repository, "pull,push")
             pushes = write_action(self.policy.write, self.who) is Action.PUSH

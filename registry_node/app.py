@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from oci_wire import extension, routes
 from oci_wire.errors import Internal, LoopDetected, NameUnknown, RegistryError, RequestInvalid, Unsupported, to_json
@@ -78,6 +78,7 @@ class App:
         self.metrics, self.log = records.metrics, records.log
         self.prompt = prompt
         self.in_flight = 0
+        self.closing: list[Callable[[], Awaitable[None]]] = []  # what ends with the event loop
         self.settings_mark: Callable[[], str] = lambda: ""  # names the content of the settings file that holds
         self.metrics.watch("registry_http_in_flight_requests", "Requests being answered", lambda: self.in_flight)
 
@@ -86,6 +87,11 @@ class App:
             raise RuntimeError(f"this app speaks HTTP, not {scope['type']}")
         if not await self._at_once(scope, send):
             await self._the_long_way(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Once no request comes any more."""
+        for each in self.closing:
+            await each()
 
     def at_once(self, content: bytes, head: Head | None, origin: OriginOf, more: bytes) -> bytes | None:
         """The short way for a server that calls it itself (front.py): a whole answer, with the header lines ``more``.

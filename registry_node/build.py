@@ -70,8 +70,8 @@ def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
     """The whole node, its storage open. ``shared``: as one of several processes, after ``prepared``.
 
     Raises CannotOpen (storage/errors.py), OSError, ValueError."""
-    if settings.kind == "virtual":
-        with _virtual(settings) as app:
+    if settings.kind != "local":
+        with (_virtual if settings.kind == "virtual" else _mirror)(settings) as app:
             yield app
         return
     registry = LocalRegistry.open(
@@ -100,3 +100,18 @@ def _virtual(settings: NodeSettings) -> Iterator[App]:
     yield app
     if app.log is not None:
         app.log.flush()
+
+
+@contextmanager
+def _mirror(settings: NodeSettings) -> Iterator[App]:
+    from registry_node.registries.mirror.opened import opened as mirror_of  # noqa: PLC0415 - others start without httpx
+    from registry_node.registries.mirror.opened import watch  # noqa: PLC0415
+
+    registry = mirror_of(settings)
+    with closing(registry):
+        app = app_of(settings, registry, reads=registry.reads)
+        app.closing.append(registry.aclose)
+        watch(app.metrics, registry)
+        yield app
+        if app.log is not None:
+            app.log.flush()

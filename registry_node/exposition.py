@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from registry_node.metrics import SECONDS, Kind, Metrics, Tally
+from registry_node.metrics import SECONDS, Family, Kind, Metrics, Tally
 
 _BOUNDS = (*(str(each) for each in SECONDS), "+Inf")
 
@@ -48,6 +48,15 @@ class _Counts(Collector):
             yield CounterMetricFamily(name, text, value=count)
         for name, (text, value) in self._metrics.gauges.items():
             yield GaugeMetricFamily(name, text, value=value())
+        yield from map(_family, self._metrics.families)
+
+
+def _family(told: Family) -> Metric:
+    kind = CounterMetricFamily if told.counts else GaugeMetricFamily
+    family = kind(told.name, told.text, labels=told.labels)
+    for labels, value in told.values():
+        family.add_metric(labels, value)
+    return family
 
 
 def _durations(tallies: Mapping[Kind, Tally]) -> Metric:

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _BUNDLE, _BUNDLE_SECONDS = 200, 0.1
@@ -46,12 +46,24 @@ class Tally:
         self.buckets[bisect_left(SECONDS, seconds)] += 1
 
 
+class Family(NamedTuple):
+    """A gauge, or a counter, for each value of its labels. ``values`` is asked when somebody scrapes."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    values: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+    counts: bool = True  # it only grows
+
+
 class Metrics:
-    """The counts of one node. ``gauges``: name -> what it is and how to read it, when somebody asks."""
+    """The counts of one node. ``gauges``: name -> what it is and how to read it, when somebody asks; ``families``: of
+    nodes that are one process."""
 
     def __init__(self) -> None:
         self.tallies: dict[Kind, Tally] = {}
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.families: list[Family] = []
         self.whole: Callable[[], Metrics] = lambda: self  # of all processes (shared_counts.py)
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:

@@ -19,11 +19,16 @@ class Policy:
     grants: tuple[Grant, ...]
     write: WritePolicy
     challenges: bool
+    no_pushes: str = ""  # why nobody pushes here, whatever the grants say (a mirror)
 
     @classmethod
     def of(cls, settings: NodeSettings) -> Policy:
         return cls(
-            settings.scope, tuple(each.grant() for each in settings.grants), settings.rules.write, bool(settings.users)
+            settings.scope,
+            tuple(each.grant() for each in settings.grants),
+            settings.rules.write,
+            bool(settings.users),
+            settings.mirror.no_pushes(settings.node) if settings.mirror is not None else "",
         )
 
     def may(self, who: Principal, action: Action, repository: str, tag: str | None = None) -> bool:

@@ -223,6 +223,7 @@ async def _serve(
             place.lifeline.ready()
         gc.freeze()  # what the start has made stays: collections need not look at it
         await server.serve(sockets=[listener])
+        await app.aclose()
 
 
 def _watched(

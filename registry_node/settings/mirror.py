@@ -153,6 +153,13 @@ class Mirror(Strict):
         default=(), description="Nodes of this host whose copies are used before the upstream's."
     )
 
+    def no_pushes(self, node: str) -> str:
+        """Why nobody pushes to this mirror, and where to push instead."""
+        where = ", ".join(f"{each.name} ({each.url}{each.base_path})" for each in self.upstreams)
+        return (
+            f"{node} is a mirror: it holds copies of what {where} has. Push there; it is fetched when somebody pulls it"
+        )
+
     @model_validator(mode="after")
     def _each_name_once(self) -> Self:
         names = [each.name for each in self.upstreams]

@@ -17,6 +17,7 @@ from oci_wire.manifest import Manifest
 from oci_wire.registry import Call
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.mirror.freshness import Check
+from registry_node.registries.mirror.placing import Placing
 from registry_node.storage import blobs, cached, changes
 from registry_node.storage.cached import CachedTag, Giver
 from registry_node.storage.changes import Author, Transaction
@@ -30,8 +31,8 @@ CACHE = Call("towpath-mirror")  # for questions to our own storage
 class Cache:
     """``local`` reads the copies. Belongs to one event loop."""
 
-    def __init__(self, local: LocalRegistry, store: Store) -> None:
-        self.local, self.store = local, store
+    def __init__(self, local: LocalRegistry, store: Store, placing: Placing) -> None:
+        self.local, self.store, self._placing = local, store, placing
 
     # Manifests
 
@@ -77,10 +78,13 @@ class Cache:
 
     async def _kept(self, what: str, manifest: Manifest | None, work: Callable[[Transaction], None]) -> bool:
         try:
-            if manifest is not None:
-                files = self.store.files
-                await self.store.on_disk("a manifest", files.put, manifest.content, manifest.digest)
-            await self.store.write(work, durable=False)
+            if manifest is None:
+                await self.store.write(work, durable=False)
+                return True
+            async with self._placing.put(str(manifest.digest)):
+                put = self.store.files.put
+                await self.store.on_disk("a manifest", put, manifest.content, manifest.digest)
+                await self.store.write(work, durable=False)
         except RegistryError as error:
             log.warning("%s is served and not cached: %s", what, error)
             return False
@@ -122,13 +126,20 @@ class Cache:
         return await self.store.read(lambda tx: cached.giver_of_blob(tx, repository, str(digest)))
 
     async def link_blob(self, repository: str, digest: Digest, size: int) -> bool:
-        """Makes a blob whose bytes are here one of this repository. False when that cannot be written down now."""
+        """Makes a blob whose bytes are here one of this repository. False when it has gone meanwhile, or that cannot be
+        written down now."""
+
+        def work(unit: Transaction) -> bool:
+            if blobs.blob_size(unit.tx, digest, None) != size:
+                return False
+            blobs.add_blob(unit, repository, digest, size)
+            return True
+
         try:
-            await self.store.write(lambda unit: blobs.add_blob(unit, repository, digest, size), durable=False)
+            return await self.store.write(work, durable=False)
         except RegistryError as error:
             log.warning("%s@%s is not cached: %s", repository, digest, error)
             return False
-        return True
 
 
 def _add(unit: Transaction, repository: str, manifest: Manifest, upstream: str) -> None:

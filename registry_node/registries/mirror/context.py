@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oci_wire.registry import Call
 
@@ -18,4 +18,4 @@ class Place:
     @property
     def shared(self) -> Call:
         """For a question that others may wait for as well: it does not end when this client's time does."""
-        return Call(request_id=self.call.request_id, ns=self.call.ns)
+        return replace(self.call, deadline=None, notes={})

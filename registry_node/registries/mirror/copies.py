@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown
@@ -15,6 +13,7 @@ from registry_node.registries.mirror.context import Place
 from registry_node.registries.mirror.fill import Open
 from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.flights import Flights
+from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.sources import ABSENT, Sources
 from registry_node.storage.cached import Giver
 
@@ -22,12 +21,11 @@ SMALL = 256 * 1024  # bytes of a blob that is waited for: then what is wrong wit
 
 
 class Copies:
-    """Belongs to one event loop. ``read_now``: how many answers are being read out of a blob."""
+    """Belongs to one event loop."""
 
-    def __init__(self, cache: Cache, fills: Fills, sources: Sources, absent: Absent) -> None:
-        self._cache, self._fills, self._sources, self._absent = cache, fills, sources, absent
+    def __init__(self, cache: Cache, fills: Fills, sources: Sources, absent: Absent, placing: Placing) -> None:
+        self._cache, self._fills, self._sources, self._absent, self._placing = cache, fills, sources, absent, placing
         self._flights: Flights[Descriptor] = Flights()
-        self.read_now: Counter[str] = Counter()
 
     async def stat(self, place: Place, digest: Digest) -> Descriptor:
         """Raises BlobUnknown, NameUnknown, or why no upstream could say."""
@@ -44,12 +42,10 @@ class Copies:
     async def _from_cache(self, place: Place, digest: Digest, span: ByteRange | None) -> BlobStream:
         """A file that is being read is not collected."""
         name = str(digest)
-        self.read_now[name] += 1
+        self._placing.read(name)
 
         async def end() -> None:
-            self.read_now[name] -= 1
-            if not self.read_now[name]:
-                del self.read_now[name]
+            self._placing.unread(name)
 
         try:
             found = await self._cache.local.open_blob(CACHE, place.key, digest, span)
@@ -64,7 +60,9 @@ class Copies:
         giver = await self._cache.giver(place.key, digest)
         if giver is None and self._fills.size(digest) is not None and not self._fills.on_its_way_to(digest, place.key):
             await self._stat_there(place, digest)  # it is on its way to another repository: is it of this one?
-        if await self._cache.blob(place.key, digest) is not None:  # it came meanwhile; from here to the fill nobody waits
+        if (
+            await self._cache.blob(place.key, digest) is not None
+        ):  # it came meanwhile; from here to the fill nobody waits
             return None
         try:
             stream = await self._fills.read(digest, place.key, span, self._opener(place, digest, giver))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,6 +17,7 @@ from oci_wire.streams import Owned
 from registry_node.metrics import write_line
 from registry_node.registries.mirror.counts import Counts
 from registry_node.registries.mirror.fill import Fill, Open, Part, Reading, WrongBytes
+from registry_node.registries.mirror.placing import Placing
 from registry_node.storage.blobs import add_blob
 from registry_node.storage.changes import Transaction
 from registry_node.storage.incoming import Incoming
@@ -27,15 +28,17 @@ _PARTS = 32  # of stopped fills that are kept, until the node ends
 
 
 class Fills:
-    """Belongs to one event loop. ``placing``: digests whose files are being put in place; ``filled`` is called after
-    each one that was kept."""
+    """Belongs to one event loop. ``filled`` is called after each one that was kept."""
 
-    def __init__(self, store: Store, counts: Counts, *, most: int | None, finish_share: float) -> None:
-        self._store, self._counts, self._most, self._finish_share = store, counts, most, finish_share
+    def __init__(
+        self, store: Store, placing: Placing, counts: Counts, *, most: int | None, finish_share: float
+    ) -> None:
+        """``most``: bytes of the largest blob that is kept."""
+        self._store, self._placing, self._counts = store, placing, counts
+        self._most, self._finish_share = most, finish_share
         self._running: dict[Digest, Fill] = {}
         self._tasks: dict[Fill, asyncio.Task[None]] = {}
         self._parts: OrderedDict[Digest, Part] = OrderedDict()
-        self.placing: Counter[str] = Counter()
         self.filled: Callable[[], None] = lambda: None
 
     def size(self, digest: Digest) -> int | None:
@@ -139,21 +142,18 @@ class Fills:
         if not fill.stored:
             self._counts.passed_through += 1
             return await self._put_away(fill)
-        digest = str(fill.digest)
 
         def work(unit: Transaction) -> None:
             for key in fill.keys:
                 add_blob(unit, key, fill.digest, fill.size)
 
-        self.placing[digest] += 1
         try:
-            await self._store.on_disk("a blob", fill.incoming.keep, self._store.files, fill.digest)
-            await self._store.write(work, durable=False)
+            async with self._placing.put(str(fill.digest)):
+                await self._store.on_disk("a blob", fill.incoming.keep, self._store.files, fill.digest)
+                await self._store.write(work, durable=False)
         except RegistryError as error:
             log.warning("%s was served and is not cached: %s", fill.digest, error)
             await self._drop(Part(fill.incoming))
-        finally:
-            self.placing[digest] -= 1
         return None
 
     async def _put_away(self, fill: Fill, *, wrong: bool = False) -> None:

@@ -18,7 +18,7 @@ from oci_wire.closure import report
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import Unsupported
-from oci_wire.extension import ClosureReport, Event, Features, TagStates
+from oci_wire.extension import ClosureReport, Event, Explanation, Features, TagStates
 from oci_wire.manifest import Manifest
 from oci_wire.reference import check_repository, check_tag
 from oci_wire.registry import BlobStream, ByteRange, Call, Chunks, Page, Upload
@@ -29,10 +29,13 @@ from registry_node.registries.mirror.cache import Cache
 from registry_node.registries.mirror.context import Place
 from registry_node.registries.mirror.copies import Copies
 from registry_node.registries.mirror.counts import Counts
+from registry_node.registries.mirror.eviction import Evictor
+from registry_node.registries.mirror.explained import explain
 from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.freshness import Belief
 from registry_node.registries.mirror.listings import MirrorListings
 from registry_node.registries.mirror.manifests import Manifests
+from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.reads import MirrorReads
 from registry_node.registries.mirror.sources import Sources
 from registry_node.registries.mirror.tags import Pointed, Tags
@@ -51,12 +54,13 @@ class MirrorRegistry(Unextended):
     def __init__(self, settings: Mirror, sources: Sources, local: LocalRegistry, store: Store, *, node: str) -> None:
         """``local`` reads the copies that ``store`` holds."""
         self._local, self._sources, self._node, clock = local, sources, node, store.clock
-        self._reason = push_refusal(settings, node)
+        self._reason = settings.no_pushes(node)
         self.counts = Counts()
         belief = Belief(settings.tag_seconds, settings.negative_seconds, settings.stale_seconds, settings.keep_deleted)
-        absent, cache = Absent(settings.negative_seconds, time.monotonic), Cache(local, store)
-        self._absent = absent
-        self.fills = Fills(store, self.counts, most=settings.max_bytes, finish_share=settings.finish_share)
+        placing = Placing()
+        absent, cache = Absent(settings.negative_seconds, time.monotonic), Cache(local, store, placing)
+        self._absent, self._cache, self._settings = absent, cache, settings
+        self.fills = Fills(store, placing, self.counts, most=settings.max_bytes, finish_share=settings.finish_share)
         self._manifests = Manifests(cache, sources, absent, self.counts)
         self.tags_known = Tags(
             *(cache, self._manifests, sources, absent, self.counts),
@@ -65,9 +69,11 @@ class MirrorRegistry(Unextended):
             answer_seconds=settings.answer_seconds,
             clock=clock,
         )
-        self._copies = Copies(cache, self.fills, sources, absent)
+        self._copies = Copies(cache, self.fills, sources, absent, placing)
         self._lists = MirrorListings(cache, sources, belief, node=node, clock=clock)
         self._uses = Uses(store)
+        self.evictor = Evictor(store, self.fills, self._uses, placing, self.counts, most=settings.max_bytes)
+        self.fills.filled = self.evictor.wake
         self.reads = MirrorReads(store.reads, self.tags_known, sources.key, self._uses.note, clock)
 
     @classmethod
@@ -94,7 +100,7 @@ class MirrorRegistry(Unextended):
 
     async def aclose(self) -> None:
         """Ends what is under way."""
-        for each in (self.fills, self._manifests, self.tags_known, self._copies, self._lists):
+        for each in (self.evictor, self.fills, self._manifests, self.tags_known, self._copies, self._lists):
             each.stop()
         await self._uses.flush()
         await self._sources.aclose()
@@ -204,6 +210,7 @@ class MirrorRegistry(Unextended):
         self.tags_known.forget()
         self._lists.forget()
         self._absent.clear()
+        self.evictor.wake()
 
     # Extension
 
@@ -220,14 +227,10 @@ class MirrorRegistry(Unextended):
     async def closure(self, call: Call, repository: str, digest: Digest, *, rehash: bool = False) -> ClosureReport:
         return await report(self, call, repository, digest, rehash=rehash)
 
+    async def why(self, call: Call, repository: str, reference: str) -> Explanation:
+        place = self._place(call, repository)
+        return await explain(self, self._cache, place, reference, self._settings, node=self._node)
+
     async def events(self, call: Call, *, after: int = 0, wait: float = 0.0) -> AsyncIterator[Event]:
         async for event in self._local.events(call, after=after, wait=wait):
             yield event
-
-
-def push_refusal(settings: Mirror, node: str) -> str:
-    """Why nobody pushes to a mirror, and where to push instead."""
-    where = ", ".join(f"{each.name} ({each.url}{each.base_path})" for each in settings.upstreams)
-    return (
-        f"{node} is a mirror: it holds copies of what {where} has. Push there; the mirror fetches it when it is pulled"
-    )
