@@ -171,7 +171,7 @@ class Tags:
             if known is not None:
                 await self._cache.forget_tag(key, tag)
             return None
-        self._known.put((key, tag), after)
         if said is not Silence.FAILED:  # a failure is no news to keep
             await self._cache.keep_tag(key, tag, after, manifest)
+        self._known.put((key, tag), after)  # only now: who finds it here finds the manifest in the cache
         return after

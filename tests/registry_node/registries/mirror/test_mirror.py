@@ -225,7 +225,7 @@ async def test_names_are_one_where_the_upstream_says_so(mirror: MirrorRegistry, 
 
 
 async def test_nobody_pushes_to_a_mirror(mirror: MirrorRegistry) -> None:
-    with pytest.raises(Unsupported, match="hub \\(https://hub.example\\) has. Push there"):
+    with pytest.raises(Unsupported, match=r"hub \(https://hub\.example\) has\. Push there"):
         await put_blob(mirror, "apps/api", b"layer")
     with pytest.raises(Unsupported):
         await mirror.mount_blob(CI, "apps/api", Digest.of(b"layer"), None)
