@@ -2,7 +2,7 @@
 
 Only a not-found goes on to the next member. An outage goes on where the next one's answer is as good: for a digest,
 whose bytes prove themselves, and among the owners of a prefix, who are declared to answer for one another (decision
-0011). Otherwise nobody can know what the tag means, and the client hears who is down.
+0012). Otherwise nobody can know what the tag means, and the client hears who is down.
 """
 
 from __future__ import annotations
