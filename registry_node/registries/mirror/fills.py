@@ -188,7 +188,7 @@ class Fills:
             task.cancel()
 
     def _is_worth_finishing(self, fill: Fill) -> bool:
-        if fill.verified:
+        if fill.verified or fill.error is not None:  # what is left to do is to tidy up
             return True
         share = self._finish_share
         return fill.stored and share < 1 and fill.opened.is_set() and fill.received >= share * fill.size

@@ -71,10 +71,10 @@ class MirrorRegistry(Unextended):
         )
         self._copies = Copies(cache, self.fills, sources, absent, placing)
         self._lists = MirrorListings(cache, sources, belief, node=node, clock=clock)
-        self._uses = Uses(store)
-        self.evictor = Evictor(store, self.fills, self._uses, placing, self.counts, most=settings.max_bytes)
+        self.uses = Uses(store)
+        self.evictor = Evictor(store, self.fills, self.uses, placing, self.counts, most=settings.max_bytes)
         self.fills.filled = self.evictor.wake
-        self.reads = MirrorReads(store.reads, self.tags_known, sources.key, self._uses.note, clock)
+        self.reads = MirrorReads(store.reads, self.tags_known, sources.key, self.uses.note, clock)
 
     @classmethod
     def open(
@@ -102,7 +102,7 @@ class MirrorRegistry(Unextended):
         """Ends what is under way."""
         for each in (self.evictor, self.fills, self._manifests, self.tags_known, self._copies, self._lists):
             each.stop()
-        await self._uses.flush()
+        await self.uses.flush()
         await self._sources.aclose()
 
     def _place(self, call: Call, repository: str) -> Place:
@@ -121,14 +121,14 @@ class MirrorRegistry(Unextended):
             pointed = Pointed(Digest.parse(reference))
         else:
             pointed = await self.tags_known.point(place, check_tag(reference))
-        self._uses.note(str(pointed.digest))
+        self.uses.note(str(pointed.digest))
         return pointed.manifest or await self._manifests.get(place, pointed.digest)
 
     async def stat_blob(self, call: Call, repository: str, digest: Digest) -> Descriptor:
         return await self._copies.stat(self._place(call, repository), digest)
 
     async def open_blob(self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None) -> BlobStream:
-        self._uses.note(str(digest))
+        self.uses.note(str(digest))
         return await self._copies.open(self._place(call, repository), digest, span)
 
     # Writer: nobody
