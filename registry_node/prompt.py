@@ -18,7 +18,7 @@ from registry_node.access import Access
 from registry_node.known_heads import Asker, Header, KnownHeads, Target
 from registry_node.records import Records
 
-_INLINE = 256 * 1024  # bytes of the largest blob that is read here, on the event loop
+INLINE = 256 * 1024  # bytes of the largest blob that is read here, on the event loop
 _RENDERED_BYTES = 64 * 1024 * 1024
 
 
@@ -49,10 +49,10 @@ class Rendered(NamedTuple):
 class Prompt:
     """Answers what it can. Not safe for several threads: it belongs to one event loop."""
 
-    def __init__(self, reads: Reads, access: Access, records: Records) -> None:
+    def __init__(self, reads: Reads | None, access: Access, records: Records) -> None:
         self._reads, self._limiter, self._records = reads, access.limiter, records
         self.known = KnownHeads(access, records)
-        self._manifests: OrderedDict[tuple[str, str], Rendered] = OrderedDict()
+        self._manifests: OrderedDict[tuple[str, ...], Rendered] = OrderedDict()
         self._bytes = 0
 
     def answer(self, method: str, path: bytes, headers: Iterable[Header], remote: str) -> tuple[Rendered, str] | None:
@@ -68,11 +68,7 @@ class Prompt:
         if not target.is_open_to(asker):
             return None
         try:
-            if target.blob:
-                found = self._blob(target.repository, target.reference)
-            else:
-                named = self._reads.named(target.repository, target.reference)
-                found = None if named is None else self._manifests.get(named) or self._render(named)
+            found = self.found(target, asker)
         except RegistryError:
             return None
         if found is None or not self._limiter.admits(remote, asker.name):
@@ -80,25 +76,35 @@ class Prompt:
         sent = 0 if target.head else len(found.body)
         return found, self._records.add_prompt(target.tally, asker.logged + target.logged, remote, sent, began)
 
-    def _render(self, named: tuple[str, str]) -> Rendered | None:
+    def found(self, target: Target, asker: Asker) -> Rendered | None:
+        """The answer, for one who may pull it; None: not at once. Raises RegistryError."""
+        assert self._reads is not None
+        if target.blob:
+            return self._blob(self._reads, target.repository, target.reference)
+        named = self._reads.named(target.repository, target.reference)
+        return None if named is None else self._manifests.get(named) or self._render(self._reads, named)
+
+    def _render(self, reads: Reads, named: tuple[str, str]) -> Rendered | None:
         media_type, digest = named
-        content = self._reads.manifest_bytes(digest)
-        if content is None:
-            return None
-        rendered = self._manifests[named] = _rendered(media_type, digest, content)
-        self._bytes += len(content)
+        content = reads.manifest_bytes(digest)
+        return None if content is None else self.keep(named, rendered(media_type, digest, content))
+
+    def keep(self, key: tuple[str, ...], answer: Rendered) -> Rendered:
+        """Remembers an answer that never changes."""
+        self._manifests[key] = answer
+        self._bytes += len(answer.body)
         while self._bytes > _RENDERED_BYTES:
             self._bytes -= len(self._manifests.popitem(last=False)[1].body)
-        return rendered
+        return answer
 
-    def _blob(self, repository: str, digest: str) -> Rendered | None:
-        content = self._reads.blob_bytes(repository, digest, _INLINE)
+    def _blob(self, reads: Reads, repository: str, digest: str) -> Rendered | None:
+        content = reads.blob_bytes(repository, digest, INLINE)
         if content is None:
             return None
-        return _rendered(OCTET_STREAM, digest, content, b"accept-ranges: bytes\r\n")
+        return rendered(OCTET_STREAM, digest, content, b"accept-ranges: bytes\r\n")
 
 
-def _rendered(media_type: str, digest: str, content: bytes, more: bytes = b"") -> Rendered:
+def rendered(media_type: str, digest: str, content: bytes, more: bytes = b"") -> Rendered:
     named = digest.encode()
     lines = (
         b'content-type: %b\r\ncontent-length: %d\r\ndocker-content-digest: %b\r\netag: "%b"\r\n%b'

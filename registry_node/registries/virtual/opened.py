@@ -7,7 +7,8 @@ from pathlib import Path
 
 from identity.grants import Grant
 from registry_node.registries.upstreams.remote import client_of
-from registry_node.registries.virtual.doors import Door
+from registry_node.registries.virtual.doors import Door, Port
+from registry_node.registries.virtual.nearby import Nearby
 from registry_node.registries.virtual.rights import Grants, Rights
 from registry_node.registries.virtual.sessions import load_or_create_key
 from registry_node.registries.virtual.virtual import VirtualRegistry
@@ -28,10 +29,11 @@ def opened(settings: NodeSettings, own_grants: Grants) -> VirtualRegistry:
 
 def _door(member: Member, own_grants: Grants, seconds: float) -> Door:
     rights = Rights(member.name, _grants(member) or own_grants, member.write)
+    client: Port = client_of(member, answer_seconds=max(seconds, CHANGE_SECONDS))
+    if member.data is not None and member.kind == "local":
+        client = Nearby(client, member.name, member.data, member.namespace)
     names = f"{member.url}{member.base_path}/v2/{f'{member.namespace}/' if member.namespace else ''}"
-    return Door(
-        member.name, member.kind, client_of(member, answer_seconds=max(seconds, CHANGE_SECONDS)), rights, seconds, names
-    )
+    return Door(member.name, member.kind, client, rights, seconds, names)
 
 
 def _grants(member: Member) -> Callable[[], tuple[Grant, ...]] | None:

@@ -31,7 +31,7 @@ class VirtualReads:
     def __init__(self, virtual: Virtual, doors: Sequence[Door]) -> None:
         self.doors = {each.name: each for each in doors}
         self.routing = Routing(virtual)
-        self._newest = virtual.resolve == "newest"
+        self.newest = virtual.resolve == "newest"
         self._reach = {each.name: Reach(each.registry) for each in doors}
         self._sources: Recent[str, str] = Recent(_REMEMBERED)  # repository -> who gave its last manifest
 
@@ -95,7 +95,7 @@ class VirtualReads:
         """Who is asked, in order: as declared, or for a tag the local member first that set it last."""
         doors = self.doors_of(question.way)
         local = [each for each in doors if each.kind == "local"]
-        if not self._newest or question.proven or len(local) < 2:
+        if not self.newest or question.proven or len(local) < 2:
             return doors
         times = await asyncio.gather(*(self._set_at(question, each) for each in local))
         if question.failed is not None and not question.way.owned:

@@ -144,10 +144,10 @@ class VirtualWrites(VirtualLists):
         """Raises Denied when a read would go on giving another member's tag, MemberFailed when that cannot be known."""
         way = self.routing.of(repository)
         doors = self.doors_of(way)
-        if self._newest and door.kind == "local":
+        if self.newest and door.kind == "local":
             await self._require_newest(call, repository, tag, [each for each in doors if each.kind == "local"], door)
             return
-        before = [each for each in doors if each.kind == "local" and self._newest]
+        before = [each for each in doors if each.kind == "local" and self.newest]
         before += [each for each in doors[: doors.index(door)] if each not in before]
         for each in (one for one in before if one is not door):
             try:
