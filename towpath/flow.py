@@ -10,6 +10,7 @@ from promotions.gates.verdict import Answer
 from promotions.outcome import Ending, Outcome, Request
 from towpath import controller
 from towpath.access import ANYBODY, Who
+from towpath.answering import explain, is_at_a_node
 from towpath.engine import opened
 from towpath.exits import Exit
 from towpath.image_names import scope_of, split_image
@@ -60,15 +61,20 @@ async def promote(
 
 
 async def why(
-    image: Annotated[str, Parameter(help="SCOPE/REPOSITORY:TAG")],
+    image: Annotated[str, Parameter(help="SCOPE/REPOSITORY:TAG; or NODE/REPOSITORY:TAG, or an address.")],
     /,
     *,
     who: Who = ANYBODY,
     where: Where = HERE,
     options: Options = PLAIN,
 ) -> Exit:
-    """What stands between an image and the next scope: a dry run over every edge that leads out of its scope."""
-    out, workspace = options.open(), where.open()
+    """What stands between an image and the next scope: a dry run over every edge that leads out of its scope. Of an image
+    at a node: who answers for it there, who was asked, and which rule forbade the rest."""
+    out = options.open()
+    here = where.open_if_any()
+    if is_at_a_node(here, image):
+        return await explain(here, image, who.credentials(), out)
+    workspace = here or where.open()
     scope, rest = scope_of(workspace, image)
     repository, reference, tag = split_image(rest)
     edges = [edge for edge in workspace.topology.promotions if edge.source == scope]

@@ -43,7 +43,7 @@ VERBS: dict[str, Verb] = {
     "sign": Verb("Images", "towpath.signing:sign", "Sign an image with a key, as cosign does."),
     # Flow: towpath/flow.py, tracing.py, moving.py
     "promote": Verb("Flow", "towpath.flow:promote", "Move an image along an edge, through its gates."),
-    "why": Verb("Flow", "towpath.flow:why", "What stands between an image and the next scope."),
+    "why": Verb("Flow", "towpath.flow:why", "What stands between an image and the next scope, or who answers."),
     "trace": Verb("Flow", "towpath.tracing:trace", "By which edges, when, by whom and on what evidence an image came."),
     "replicate": Verb("Flow", "towpath.moving:replicate", "Bring a replica up to date now."),
     "cleanup": Verb("Flow", "towpath.moving:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
