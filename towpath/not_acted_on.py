@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from topology.model import ExternalNode, KeylessTrust, LocalNode, Scope, SignatureGate, Topology
+from topology.model import KeylessTrust, Placed, Scope, SignatureGate, Topology
 
 _Found = Callable[[Topology], Iterable[str]]
 
@@ -32,13 +32,7 @@ def _groups(topology: Topology) -> Iterator[str]:
 def _tls(topology: Topology) -> Iterator[str]:
     if topology.tls is not None:
         yield "tls"
-    yield from (name for name, node in topology.nodes.items() if isinstance(node, LocalNode) and node.tls)
-
-
-def _external(test: Callable[[ExternalNode], Any]) -> _Found:
-    return lambda topology: (
-        name for name, node in topology.nodes.items() if isinstance(node, ExternalNode) and test(node)
-    )
+    yield from (name for name, node in topology.nodes.items() if isinstance(node, Placed) and node.tls)
 
 
 def _gates(topology: Topology) -> Iterator[str]:
@@ -68,7 +62,6 @@ _ROWS: dict[str, _Found] = {
     "issuers": lambda topology: topology.issuers,
     "groups.oidc": _groups,
     "tls": _tls,
-    "budget": _external(lambda node: node.budget),
     "hosts over ssh": lambda topology: (
         name for site in topology.sites.values() for name, host in site.hosts.items() if host.ssh
     ),

@@ -44,7 +44,7 @@ async def up(
 
 
 async def start(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> None:
-    """Brings every local node and the controller up. Raises HostErrors; then nothing that it started runs."""
+    """Brings every node of ours and the controller up. Raises HostErrors; then nothing that it started runs."""
     from sites.credentials import users_of
     from sites.loopback_placement import logins_of, placements
     from sites.node_settings import settings_of
@@ -60,17 +60,13 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
         out.talk(f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}")
     people, logins, addresses = users_of(topology), logins_of(topology), loopback_addresses(topology)
     state.claim(topology.metadata.name, workspace.file)
-    _say_what_is_left_out(workspace, out)
+    _say_what_nothing_acts_on(workspace, out)
     placed = placements(topology, state, people, logins)
-    desired = {
-        name: settings_of(topology, name, where)
-        for name, where in placed.items()
-        if topology.nodes[name].kind == "local"
-    }
+    desired = {name: settings_of(topology, name, where) for name, where in placed.items()}
     hosts = LoopbackHosts(state)
     with state.locked():
         out.talk(f"starting {len(desired)} nodes of {topology.metadata.name} in {state.root}")
-        state.write_addresses({name: addresses[name].url for name in desired})
+        state.write_addresses({name: address.url for name, address in addresses.items()})
         operations = bring_up(desired, await hosts.facts())
         started = [Stop(each.node) for each in operations if isinstance(each, Start)]
         try:
@@ -94,12 +90,9 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
         raise error
 
 
-def _say_what_is_left_out(workspace: Workspace, out: Output) -> None:
+def _say_what_nothing_acts_on(workspace: Workspace, out: Output) -> None:
     from towpath.not_acted_on import not_acted_on
 
-    kinds = {name: node.kind for name, node in workspace.topology.nodes.items() if node.kind in ("mirror", "virtual")}
-    for name, kind in kinds.items():
-        out.talk(f"left out: {name} ({kind} nodes do not run yet)")
     if unused := not_acted_on(workspace.topology):
         out.talk(f"declared, not acted on yet: {', '.join(unused)}")
 
@@ -153,7 +146,7 @@ async def status(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
     rows = await node_rows(workspace)
     out.rows(rows, COLUMNS)
     out.talk(controller.describe(workspace))
-    served = [row["state"] == NodeState.READY for row in rows if row["kind"] == "local"]
+    served = [row["state"] == NodeState.READY for row in rows if row["kind"] != "external"]
     if all(served):
         return Exit.DONE
     return Exit.SOME_SITES_FAILED if any(served) else Exit.FAILED
@@ -170,8 +163,8 @@ def _row(workspace: Workspace, name: str, addresses: Mapping[str, Address], foun
     node = workspace.topology.nodes[name]
     url = addresses[name].url if name in addresses else getattr(node, "url", None)
     state: str = found.state if found else NodeState.STOPPED
-    if node.kind != "local":
-        state = "external" if node.kind == "external" else "left out"
+    if node.kind == "external":
+        state = "external"
     return {
         "node": name,
         "kind": node.kind,
