@@ -18,7 +18,8 @@ class Member(Remote):
 
     kind: Literal["local", "mirror", "virtual", "remote"] = Field(description="What it is; remote: not one of ours.")
     data: Path | None = Field(
-        default=None, description="A local member's or mirror's data folder, when it is on this host: read at once."
+        default=None,
+        description="A local member's data folder, when it is on this host: read at once, without its process.",
     )
     grants: tuple[GrantSettings, ...] | None = Field(
         default=None, description="The member's own grants, which the caller must have; none: those of this node."
