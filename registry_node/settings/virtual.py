@@ -60,4 +60,6 @@ class Virtual(Strict):
         named = {each for owner in self.owns for each in owner.members} | ({self.push_to} if self.push_to else set())
         if unknown := named - set(names):
             raise ValueError(f"{', '.join(sorted(unknown))} is no member; members: {', '.join(names)}")
+        if any(each.name == self.push_to and each.kind == "mirror" for each in self.members):
+            raise ValueError(f"push_to: {self.push_to} is a mirror, and nobody pushes to one; name a local member")
         return self

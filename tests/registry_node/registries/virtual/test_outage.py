@@ -126,3 +126,22 @@ async def test_why_tells_the_whole_story_of_an_outage() -> None:
     assert told.asked[2].reason == "owns apps/**"
     nobody = await virtual.why(DEV, "other/api", "1.0")
     assert (nobody.rule, nobody.answered) == ("unmatched: deny", None)
+
+
+async def test_the_newest_tag_cannot_be_told_while_a_local_member_is_down() -> None:
+    members = Members("one", "two", "hub", hub="remote")
+    for name in ("two", "one", "hub"):
+        newest = await push(members[name], "apps/api", name.encode(), tags=["1.0"])
+        if name == "one":
+            ours = newest
+    virtual = members.virtual(unmatched="members", resolve="newest")
+    assert (await virtual.resolve(DEV, "apps/api", "1.0")).digest == ours.digest
+    told = await virtual.why(DEV, "apps/api", "1.0")
+    assert {each.member: each.outcome for each in told.asked} == {
+        "one": "answered",
+        "two": "older",
+        "hub": "not asked",
+    }
+    members["one"].down()
+    with pytest.raises(MemberFailed, match="one"):
+        await virtual.resolve(DEV, "apps/api", "1.0")

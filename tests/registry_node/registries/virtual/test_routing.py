@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +50,17 @@ def test_what_is_remembered_is_what_was_found() -> None:
     for _ in range(3):
         assert routing.of("apps/api").members == ("two",)
         assert routing.of("appsx/api").members == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"push_to": "four"}, "four is no member"),
+        ({"owns": [{"repositories": "**", "members": ["four"]}]}, "four is no member"),
+        ({"members": [MEMBERS[0], MEMBERS[0]]}, "two members have one name"),
+        ({"members": [{**MEMBERS[0], "kind": "mirror"}], "push_to": "one"}, "one is a mirror"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        virtual(**wrong)
