@@ -25,7 +25,7 @@ from registry_node.settings import NodeSettings
 from registry_node.settings.virtual import Virtual
 from tests import postgresql
 from tests.contract.content import push
-from tests.nodes import GRANTS, SECRETS, RunningNode, free_port, users
+from tests.nodes import GRANTS, SECRETS, RunningNode, free_port, many, users
 from tests.tools import require
 
 VIRTUAL_MEMBERS = [
@@ -126,6 +126,20 @@ def _node(folder: Path) -> Iterator[str]:
         node.kill()
 
 
+@contextlib.contextmanager
+def _virtual_node(folder: Path) -> Iterator[str]:
+    """A virtual over an empty node and the one that takes its pushes, all asked over HTTP."""
+    with many(folder) as make:
+        members = []
+        for name in ("first", "second"):
+            node, secret = make(name), folder / f"{name}.secret"
+            secret.touch(mode=0o600)
+            secret.write_text(f"{ENGINE.username}:{ENGINE.password}")
+            members.append({"name": name, "kind": "local", "url": node.url, "credentials": {"file": str(secret)}})
+        virtual = {"members": members, "unmatched": "members", "push_to": "second"}
+        yield make("everything", kind="virtual", virtual=virtual).url
+
+
 @asynccontextmanager
 async def _remote(folder: Path, url: str) -> AsyncIterator[Any]:
     async with RemoteRegistry(url, credentials=ENGINE, chunk_size=64 * 1024) as registry:
@@ -170,6 +184,8 @@ ALL = (
     Implementation("local-postgresql", _local_on_postgresql, serve=_postgresql, marks=("clients",)),
     Implementation("client-asgi-memory", _over_asgi),
     Implementation("client-node", _remote, serve=_node, marks=("slow",)),
+    # Leases, transactions and events belong to the node that holds the content: a virtual has none.
+    Implementation("client-virtual-node", _remote, EVERYTHING - {EXTENSION}, _virtual_node, ("slow",)),
     Implementation(
         "client-docker-registry",
         _remote,
