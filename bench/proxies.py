@@ -26,6 +26,7 @@ from bench.content import ACCEPT, KIB, MIB, Content, Wanted, described, prepare,
 from bench.lines import Figures
 from bench.peers import D2, D3, Peer, distribution, started, towpath
 from bench.rounds import Record
+from tests.nodes import SECRETS
 from tests.upstreams.counting import CountingProxy
 from tests.upstreams.holdings import OCI_MANIFEST
 from tests.upstreams.lying import LyingUpstream, Plan
@@ -240,8 +241,12 @@ def virtual(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
 
 @contextmanager
 def _over(folder: Path, members: dict[str, Peer], repositories: list[str]) -> Iterator[Peer]:
+    secret = folder.parent / "engine.secret"
+    secret.touch(mode=0o600)
+    secret.write_text(f"towpath-engine:{SECRETS['towpath-engine']}")
     declared = [
         {"name": name, "kind": "local", "url": peer.url, "data": str(folder.parent / name / "data")}
+        | {"credentials": {"file": str(secret)}}
         for name, peer in members.items()
     ]
     with towpath(folder, repositories, kind="virtual", virtual={"members": declared, "unmatched": "members"}) as peer:
