@@ -30,6 +30,7 @@ from registry_node.bulk import InBulk
 from registry_node.settings import Limits, Rules
 from registry_node.storage.blobs import add_blob
 from registry_node.storage.changes import Transaction
+from registry_node.storage.files import digest_of
 from registry_node.storage.incoming import Incoming, gathered, overlapped, until_bulky
 from registry_node.storage.rules import BlobAdded
 from registry_node.storage.rules.quota import used_bytes
@@ -228,7 +229,9 @@ class LocalUploads:
 
     async def _keep(self, repository: str, incoming: Incoming, digest: Digest, upload_id: str = "") -> Descriptor:
         """Content first, then the index: what the index names is there, whole and durable."""
-        found = await self._store.from_disk("a blob", incoming.digest, digest.algorithm)
+        found = incoming.digest()
+        if digest.algorithm != incoming.algorithm:  # than was announced: all bytes are read again
+            found = await self._store.from_disk("a blob", digest_of, incoming.path, digest.algorithm)
         if found != digest:
             raise DigestInvalid(f"the {incoming.size} bytes that came are {found}, not {digest}")
         await self._store.on_disk("a blob", incoming.keep, self._store.files, digest)

@@ -12,7 +12,7 @@ from oci_wire.digest import Digest, Hasher, new_hasher
 from oci_wire.errors import SizeInvalid
 from oci_wire.registry import Chunks
 from registry_node.bulk import InBulk
-from registry_node.storage.files import PIECE, BlobFiles, append, append_to, digest_of, pieces, start_writeback
+from registry_node.storage.files import PIECE, BlobFiles, append, append_to, pieces, start_writeback
 from registry_node.storage.ownership import alone
 
 T = TypeVar("T")
@@ -82,11 +82,9 @@ class Incoming:
         with alone(self.path, self.size):
             files.keep(self.path, digest)
 
-    def digest(self, algorithm: str) -> Digest:
-        """Of all bytes. Another algorithm than the announced one costs reading them again."""
-        if algorithm == self.algorithm:
-            return Digest(algorithm, self.hasher.hexdigest())
-        return digest_of(self.path, algorithm)
+    def digest(self) -> Digest:
+        """Of all bytes, with the algorithm that was announced."""
+        return Digest(self.algorithm, self.hasher.hexdigest())
 
 
 async def until_bulky(chunks: Chunks) -> AsyncIterator[bytes]:
