@@ -99,6 +99,7 @@ def plain(figures: Figures, folder: Path, wanted: Wanted, given: argparse.Namesp
                 rounds.large_reads(peer, record, at_once=(1, 4, 32))
                 rounds.uploads(peer, record, megabytes=given.megabytes)
                 rounds.reads_during_uploads(peer, folder, record, seconds=given.seconds, megabytes=given.megabytes)
+                rounds.small_pushes(peer, wanted.names, record, seconds=given.seconds)
 
 
 def tls(figures: Figures, folder: Path, wanted: Wanted, given: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import large_index, load, rounds
+from bench.connection import Connection
 from bench.content import Wanted, prepare
 from bench.lines import Figures
 from bench.peers import D2, D3, OURS, Peer, distribution, started, towpath
@@ -74,10 +75,11 @@ def many_tags(figures: Figures, folder: Path, given: argparse.Namespace) -> None
 def _milliseconds(peer: Peer, path: str, times: int = 50) -> float:
     """The median of so many answers on one connection."""
     taken = []
-    with peer.client() as client:
+    headers = peer.headers(large_index.repository(0))
+    with Connection(peer) as connection:
         for _ in range(times):
             began = time.perf_counter()
-            client.get(path).raise_for_status()
+            connection.ask(f"GET {path}", headers)
             taken.append((time.perf_counter() - began) * 1000)
     return statistics.median(taken)
 

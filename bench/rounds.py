@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import load, transfers
+from bench import load, pushes, transfers
 from bench.content import MIB, Content
 from bench.peers import Peer
 
@@ -44,6 +44,11 @@ def large_reads(peer: Peer, record: Record, *, at_once: tuple[int, ...]) -> None
 def uploads(peer: Peer, record: Record, *, megabytes: int) -> None:
     record("upload with length", megabytes / transfers.upload(peer, megabytes, chunked=False))
     record("upload chunked", megabytes / transfers.upload(peer, megabytes, chunked=True))
+
+
+def small_pushes(peer: Peer, repositories: list[str], record: Record, *, seconds: int) -> None:
+    for connections in (1, 8, 16):
+        record(f"small images pushed x{connections}", pushes.rate(peer, repositories, connections, seconds))
 
 
 def reads_during_uploads(

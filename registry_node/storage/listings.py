@@ -93,7 +93,7 @@ def _names(tx: Connection, statement: str, values: Values, limit: int | None) ->
     wanted = PAGE if limit is None else max(0, min(limit, MOST))
     if wanted == 0:
         return Page(())
-    names = tuple(tx.execute(statement, {**values, "limit": wanted + 1}).scalars())
+    names = tuple(tx.names(statement, {**values, "limit": wanted + 1}))
     return Page(names[:wanted], names[wanted - 1]) if len(names) > wanted else Page(names)
 
 

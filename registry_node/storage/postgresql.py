@@ -95,6 +95,9 @@ class PostgresqlConnection(Connection):
     def execute(self, statement: str, values: Values = _NONE) -> Rows:
         return Rows(self.driver.execute(_with_names(statement), values))
 
+    def names(self, statement: str, values: Values = _NONE) -> list[str]:
+        return self.execute(statement, values).scalars()
+
     def execute_each(self, statement: str, rows: Sequence[Values]) -> None:
         with self.driver.cursor() as cursor:
             cursor.executemany(_with_names(statement), rows)
