@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
-from wcmatch import glob
-
 
 class Action(StrEnum):
     """``annotate`` is for custom properties of an image, which are not built yet: today it lets nobody do anything. A
@@ -85,6 +83,8 @@ class Grant:
 @lru_cache(maxsize=65536)
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether the whole name matches one of the globs. A name prefix is never enough."""
+    from wcmatch import glob  # noqa: PLC0415 - when the first grant is looked at: nobody waits for it at a node's start
+
     return glob.globmatch(name, list(patterns), flags=glob.GLOBSTAR | glob.DOTGLOB)
 
 

@@ -52,13 +52,14 @@ def _printable(most: int) -> Any:
 
 
 class Wire(BaseModel):
-    """Frozen; unknown fields are refused on requests, so that a misspelt condition never passes as none."""
+    """Frozen; unknown fields are refused on requests, so that a misspelt condition never passes as none. Each is made
+    ready when it is first used: a node that is never asked for them starts without."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Features(Wire):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
     versions: tuple[str, ...] = (VERSION,)
     node: str
     scope: str
@@ -164,7 +165,7 @@ class ClosureReport(Wire):
 
 
 class Event(Wire):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
     position: int  # opaque but growing; the ``after`` of the next call
     kind: Literal["tag", "manifest", "manifest-deleted"]
     repository: str
@@ -187,7 +188,7 @@ class Asked(Wire):
 class Explanation(Wire):
     """Why a reference means what it means at this node: who answered, who was asked, which rule forbade the rest."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
     node: str
     repository: str
     reference: str

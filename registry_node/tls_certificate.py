@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from registry_node.metrics import write_line
@@ -95,6 +94,8 @@ class Certificates:
 
 def load(certificate: Path, key: Path) -> Pair:
     """Checks both files and that they belong together. Raises CertificateUnusable."""
+    from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
+
     (shown, private) = (_read(certificate), _read_key(key))
     try:
         first = x509.load_pem_x509_certificates(shown)[0]

@@ -10,4 +10,6 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Made ready when first used, so that a part of the file is not made ready twice: alone, and in the whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
