@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import httpcore
 import httpx
 
+from oci_wire.client.sockets import connect
 from oci_wire.errors import Forbidden
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -77,7 +78,6 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -99,7 +99,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         for each in addresses:
             left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
             try:
-                return await self._network.connect_tcp(each, port, left, local_address, socket_options)
+                return await connect(each, port, left, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
         assert failed is not None

@@ -53,11 +53,14 @@ class Reads(Remote):
                 return stream.descriptor
         return Descriptor(OCTET_STREAM, digest, int(length))
 
-    async def open_blob(self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None) -> BlobStream:
-        """The stream resumes where it was cut; a whole blob withholds its last chunk until its digest matches."""
+    async def open_blob(
+        self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None, *, verify: bool = True
+    ) -> BlobStream:
+        """The stream resumes where it was cut; a whole blob withholds its last chunk until its digest matches, unless
+        its reader says that they ``verify`` it themselves."""
         name = self._where.there(repository)
         ask = Ask("GET", str(routes.blob(name, digest)), self._pull(name), expect=(200, 206), default=BlobUnknown)
-        return await Blob(self._transport, call, ask, digest).open(span)
+        return await Blob(self._transport, call, ask, digest).open(span, verify=verify)
 
     def _ask(self, method: str, repository: str, reference: str) -> Ask:
         name = self._where.there(repository)

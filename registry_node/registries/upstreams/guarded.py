@@ -10,13 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TypeVar
 
+import httpx
+
 from oci_wire.client import RemoteRegistry
-from oci_wire.errors import Denied, RegistryError, TimedOut, Unauthorized, UpstreamFailed
+from oci_wire.errors import Denied, DigestInvalid, RangeInvalid, RegistryError, TimedOut, Unauthorized, UpstreamFailed
 from oci_wire.registry import BlobStream
 from oci_wire.streams import Owned, close
 from registry_node.registries.upstreams.asked import UpstreamStatus
+from registry_node.registries.upstreams.budget import Allowance
 from registry_node.registries.upstreams.circuit import CLOSED, Circuit
 from registry_node.registries.upstreams.failures import ABSENT, failure, weighs
+from registry_node.registries.upstreams.flow import Pace, Patience, flowing
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -36,12 +40,16 @@ class Guarded:
         answer_seconds: float,
         connections: int = 16,
         absent_when_refused: bool = False,
+        bytes_per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.registry = name, registry
         self._answer_seconds = answer_seconds
         self._absent_when_refused = absent_when_refused
         self._clock = clock
+        self._pace = Pace(bytes_per_second)
+        self._allowance = Allowance()
+        self.changed: Callable[[Allowance], None] = lambda _: None
         self._circuit: Circuit = CLOSED
         self._slots = asyncio.Semaphore(connections)
         self._blob_slots = asyncio.Semaphore(max(1, connections - 1))  # one is left for what is small
@@ -56,6 +64,37 @@ class Guarded:
         self._admit()
         async with self._slot(self._slots):
             return await self._asked(question, self._answer_seconds + BODY_SECONDS)
+
+    async def ask_manifest(self, question: Callable[[], Awaitable[T]], *, head: bool, refresh: bool = False) -> T:
+        """As ``ask``, within the budget. ``refresh``: an older copy is in the cache, so that it can be refused."""
+        now = time.time()
+        if wait := self._allowance.wait(now, head=head):
+            raise self._kept_back("limited", "it gives no more manifests for now", wait)
+        if refresh and not head and self._allowance.keeps(now):
+            raise self._kept_back("budget", "what is left of its manifests is kept for what is in no cache", None)
+        try:
+            return await self.ask(question)
+        except UpstreamFailed as error:
+            if error.reason == "limited":
+                self._note(self._allowance.refused(time.time(), error.retry_after, head=head))
+            raise
+
+    async def heard(self, response: httpx.Response) -> None:
+        """The head of any answer of its: what it says of the budget, else what this one cost."""
+        if "/manifests/" not in response.request.url.path:
+            return
+        learned = self._allowance.learned(response.headers, time.time())
+        if learned is self._allowance and response.request.method == "GET" and response.status_code == 200:
+            learned = learned.spent(time.time())
+        self._note(learned)
+
+    def begin_with(self, allowance: Allowance) -> None:
+        """What is known of its budget from before."""
+        self._allowance = allowance
+
+    def blame(self) -> None:
+        """What it sent did not hash to its digest: found by whoever kept it."""
+        self._failed(DigestInvalid("wrong bytes"))
 
     async def open(self, question: Callable[[], Awaitable[BlobStream]]) -> BlobStream:
         """As ``ask``, once the head has come. The stream holds its connection until it is closed, and raises
@@ -79,8 +118,8 @@ class Guarded:
             self.name,
             self._circuit.state(now),
             self._circuit.wait(now),
-            None,
-            None,
+            self._allowance.remaining(time.time()),
+            self._allowance.limit,
             dict(self._outcomes),
             self._received,
             self._last_error,
@@ -92,13 +131,16 @@ class Guarded:
     def _admit(self) -> None:
         wait = self._circuit.wait(self._clock())
         if wait > 0:
-            self._outcomes["not-asked"] += 1
-            raise UpstreamFailed(
-                f"upstream {self.name}: it has failed and is left alone for now",
-                upstream=self.name,
-                reason=self._last_error or "down",
-                retry_after=wait,
-            )
+            raise self._kept_back(self._last_error or "down", "it has failed and is left alone for now", wait)
+
+    def _kept_back(self, reason: str, text: str, wait: float | None) -> UpstreamFailed:
+        self._outcomes["not-asked"] += 1
+        return UpstreamFailed(f"upstream {self.name}: {text}", upstream=self.name, reason=reason, retry_after=wait)
+
+    def _note(self, allowance: Allowance) -> None:
+        if allowance != self._allowance:
+            self._allowance = allowance
+            self.changed(allowance)
 
     @asynccontextmanager
     async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
@@ -120,8 +162,8 @@ class Guarded:
                 answer = await question()
         except TimeoutError as error:
             raise self._failed(TimedOut("no answer")) from error
-        except ABSENT:
-            self._succeeded("absent")
+        except (*ABSENT, RangeInvalid) as error:
+            self._succeeded("absent" if isinstance(error, ABSENT) else "answered")
             raise
         except RegistryError as error:
             raise self._failed(error) from error
@@ -155,7 +197,7 @@ class Guarded:
     async def _flow(self, stream: BlobStream) -> AsyncIterator[bytes]:
         try:
             async with aclosing(stream):
-                async for chunk in stream.chunks:
+                async for chunk in flowing(stream.chunks, self._pace, Patience()):
                     self._received += len(chunk)
                     yield chunk
         except RegistryError as error:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Self, TypeVar
+
+import httpx
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest, looks_like_digest
@@ -17,6 +21,8 @@ from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegistryE
 from oci_wire.manifest import Manifest
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
 from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
+from registry_node.registries.upstreams.budget import Allowance
+from registry_node.registries.upstreams.budget_file import BudgetFile
 from registry_node.registries.upstreams.failures import ABSENT
 from registry_node.registries.upstreams.guarded import Guarded
 from registry_node.registries.upstreams.remote import client_of, is_docker_hub
@@ -30,20 +36,30 @@ Question = Callable[[Guarded, str], Awaitable[T]]
 class Upstreams:
     """Of one event loop. ``aclose`` ends the connections."""
 
-    def __init__(self, settings: Mirror, guarded: dict[str, Guarded]) -> None:
+    def __init__(self, settings: Mirror, guarded: dict[str, Guarded], budgets: BudgetFile) -> None:
         """``guarded``: by the upstream's name."""
+        self._budgets = budgets
         self._settings = settings
         self._routing = Routing(settings)
         self._guarded = guarded
 
     @classmethod
-    def of(cls, settings: Mirror) -> Self:
-        """Raises OSError when a file of the settings cannot be read."""
-        return cls(settings, {each.name: _guarded(each, settings.answer_seconds) for each in settings.upstreams})
+    def of(cls, settings: Mirror, data: Path | None = None) -> Self:
+        """``data``: the node's folder, in which the budgets are kept. Raises OSError when a file of the settings cannot
+        be read."""
+        budgets = BudgetFile(data)
+        guarded = {each.name: _guarded(each, settings.answer_seconds, budgets) for each in settings.upstreams}
+        return cls(settings, guarded, budgets)
 
     async def aclose(self) -> None:
+        self._budgets.write()
         for each in self._guarded.values():
             await each.aclose()
+
+    def blame(self, upstream: str) -> None:
+        """Bytes of this upstream did not hash to their digest: found by whoever kept them, counted here."""
+        if upstream in self._guarded:
+            self._guarded[upstream].blame()
 
     def key(self, repository: str, ns: str) -> str:
         """The name under which a cache keeps it (routing.py). Raises NameUnknown: no upstream may be asked."""
@@ -56,16 +72,23 @@ class Upstreams:
         """What a tag or digest names now, by HEAD."""
 
         async def question(one: Guarded, name: str) -> Descriptor:
-            return await one.ask(lambda: one.registry.resolve(call, name, reference))
+            return await one.ask_manifest(lambda: one.registry.resolve(call, name, reference), head=True)
 
         proven = looks_like_digest(reference)
         return await self._first(call, repository, question, ManifestUnknown(_unknown(reference)), proven=proven)
 
-    async def get_manifest(self, call: Call, repository: str, reference: str) -> Answer[Manifest]:
-        """Its bytes hash to the reference when that is a digest, and to what the upstream said that they are."""
+    async def get_manifest(
+        self, call: Call, repository: str, reference: str, *, refresh: bool = False
+    ) -> Answer[Manifest]:
+        """Its bytes hash to the reference when that is a digest, and to what the upstream said that they are.
+
+        ``refresh``: the cache has an older one of that tag, which will do when the upstream's budget is nearly spent:
+        then it is refused here (UpstreamFailed, ``budget``)."""
 
         async def question(one: Guarded, name: str) -> Manifest:
-            return await one.ask(lambda: one.registry.get_manifest(call, name, reference))
+            return await one.ask_manifest(
+                lambda: one.registry.get_manifest(call, name, reference), head=False, refresh=refresh
+            )
 
         proven = looks_like_digest(reference)
         return await self._first(call, repository, question, ManifestUnknown(_unknown(reference)), proven=proven)
@@ -82,10 +105,12 @@ class Upstreams:
     async def open_blob(
         self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None, *, prefer: str = ""
     ) -> Answer[BlobStream]:
-        """A whole blob withholds its last chunk until its digest matches; a part is not proven. Raises RangeInvalid."""
+        """The bytes as they come: whoever keeps them hashes them, and says so when they are wrong (``blame``).
+
+        Raises RangeInvalid."""
 
         async def question(one: Guarded, name: str) -> BlobStream:
-            return await one.open(lambda: one.registry.open_blob(call, name, digest, span))
+            return await one.open(lambda: one.registry.open_blob(call, name, digest, span, verify=False))
 
         absent = BlobUnknown(_unknown(str(digest)))
         return await self._first(call, repository, question, absent, proven=True, prefer=prefer)
@@ -173,12 +198,24 @@ def _unknown(reference: str) -> str:
     return f"{reference} is at none of the upstreams that may be asked for it"
 
 
-def _guarded(upstream: Upstream, answer_seconds: float) -> Guarded:
-    registry = client_of(upstream, answer_seconds=answer_seconds, connections=upstream.connections)
-    return Guarded(
+def _guarded(upstream: Upstream, answer_seconds: float, budgets: BudgetFile) -> Guarded:
+    key = f"{upstream.name} {upstream.url}"
+    declared = upstream.budget
+    heard: list[Guarded] = []
+
+    async def hear(response: httpx.Response) -> None:
+        await heard[0].heard(response)
+
+    guarded = Guarded(
         upstream.name,
-        registry,
+        client_of(upstream, answer_seconds=answer_seconds, connections=upstream.connections, heard=hear),
         answer_seconds=answer_seconds,
         connections=upstream.connections,
         absent_when_refused=upstream.credentials is None or is_docker_hub(upstream),
+        bytes_per_second=upstream.bytes_per_second,
     )
+    heard.append(guarded)
+    begun = Allowance.declared(declared.pulls, declared.seconds) if declared else Allowance()
+    guarded.begin_with(budgets.load(key) or begun)
+    guarded.changed = partial(budgets.note, key)
+    return guarded
