@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oci_wire import routes
 from oci_wire.digest import looks_like_digest
@@ -52,6 +52,7 @@ class Target:
     logged: str
     tally: Tally
     _open_to: Asker | None = None
+    plan: Any = None  # of a virtual: whom it asks, for the last asker (registries/virtual/short_way.py)
 
     def is_open_to(self, asker: Asker) -> bool:
         """Whether their grants let them pull it. The last one is remembered: an asker's grants never change."""

@@ -14,15 +14,12 @@ from oci_wire.descriptor import OCTET_STREAM
 from registry_node.access import Access
 from registry_node.known_heads import Asker, Target
 from registry_node.prompt import INLINE, Prompt, Rendered, rendered
-from registry_node.recent import Recent
 from registry_node.records import Records
 from registry_node.registries.virtual.asking import MEMBER
 from registry_node.registries.virtual.doors import Door
 from registry_node.registries.virtual.nearby import Nearby
 from registry_node.registries.virtual.virtual import VirtualRegistry
 from registry_node.storage.neighbour import Neighbour
-
-_PLANS = 16384
 
 
 class _Plan(NamedTuple):
@@ -33,13 +30,11 @@ class _Plan(NamedTuple):
 
 
 class MembersPrompt(Prompt):
-    """A member's grants may be this node's own, which change when the settings do: plans are of one policy."""
+    """Of one event loop, as ``Prompt``."""
 
     def __init__(self, registry: VirtualRegistry, access: Access, records: Records) -> None:
         super().__init__(None, access, records)
-        self._registry, self._access = registry, access
-        self._plans: Recent[tuple[Principal, str, str | None], _Plan] = Recent(_PLANS)
-        self._policy = access.policy
+        self._registry = registry
 
     def found(self, target: Target, asker: Asker) -> Rendered | None:
         for nearby in self._order(target, asker):
@@ -64,13 +59,10 @@ class MembersPrompt(Prompt):
 
     def _order(self, target: Target, asker: Asker) -> Sequence[Nearby]:
         """Raises Unavailable when one of them cannot tell when it set the tag."""
-        if self._policy is not self._access.policy:
-            self._policy, self._plans = self._access.policy, Recent(_PLANS)
-        key = asker.caller.who, target.repository, target.tag
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plan(*key)
-            self._plans.put(key, plan)
+        made: tuple[Asker, _Plan] | None = target.plan
+        if made is None or made[0] is not asker:  # an asker's grants never change: another policy makes another one
+            made = target.plan = asker, self._plan(asker.caller.who, target.repository, target.tag)
+        plan = made[1]
         if not plan.newest:
             return plan.nearby
         times: list[tuple[float, Nearby]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import time
@@ -91,6 +92,7 @@ async def test_a_folder_that_is_gone_is_asked_over_http(place: Place) -> None:
     assert (await virtual.resolve(DEV, "apps/api", "1.0")).digest == pushed.digest
     (place.folder / "one").rename(place.folder / "moved")
     place.over_http["one"].down()
+    await asyncio.sleep(0.01)  # a folder is looked at every two milliseconds
     with pytest.raises(MemberFailed):
         await virtual.resolve(DEV, "apps/api", "1.0")
     assert place.over_http["one"].asked != []
