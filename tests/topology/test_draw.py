@@ -53,7 +53,7 @@ def test_the_graph_has_the_declared_edges() -> None:
 
 def test_svg_is_well_formed_and_inert() -> None:
     text = (EXAMPLES / "acme" / "topology.yaml").read_text()
-    hostile = 'https://x/<script>alert(1)</script>"&{{ 7*7 }}'
+    hostile = 'https://<script>alert(1)<"&{{ 7*7 }}'  # an address may not have such a path
     topology = loads(text.replace("url: https://registry-1.docker.io", f"url: '{hostile}'")).valid
     tree = ElementTree.fromstring(draw.svg(topology))
     assert {element.tag for element in tree.iter()} <= {
