@@ -28,7 +28,8 @@ _PARTS = 32  # of stopped fills that are kept, until the node ends
 
 
 class Fills:
-    """Belongs to one event loop. ``filled`` is called after each one that was kept."""
+    """Belongs to one event loop. ``filled`` is called after each one that was kept, ``blame`` with
+    the upstream whose bytes were wrong."""
 
     def __init__(
         self, store: Store, placing: Placing, counts: Counts, *, most: int | None, finish_share: float
@@ -40,6 +41,7 @@ class Fills:
         self._tasks: dict[Fill, asyncio.Task[None]] = {}
         self._parts: OrderedDict[Digest, Part] = OrderedDict()
         self.filled: Callable[[], None] = lambda: None
+        self.blame: Callable[[str], None] = lambda _: None
 
     def size(self, digest: Digest) -> int | None:
         """Of a blob that is on its way, once that is known."""
@@ -127,7 +129,10 @@ class Fills:
         except Exception as failure:
             error = str(failure)
             fill.fail(failure)
-            await self._put_away(fill, wrong=isinstance(failure, WrongBytes | DigestInvalid))
+            wrong = isinstance(failure, WrongBytes | DigestInvalid)
+            await self._put_away(fill, wrong=wrong)
+            if wrong:
+                self.blame(fill.upstream)
             if not isinstance(failure, RegistryError):
                 log.exception("the fill of %s broke", fill.digest)
         finally:

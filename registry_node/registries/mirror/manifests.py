@@ -51,9 +51,9 @@ class Manifests:
         await self._cache.keep(place.key, given.manifest, given.upstream)
         return given.manifest
 
-    async def ask(self, place: Place, reference: str) -> Given:
+    async def ask(self, place: Place, reference: str, *, refresh: bool = False) -> Given:
         """From an upstream, not stored yet. Raises what it raises."""
-        answer = await self._sources.get_manifest(place.shared, place.repository, reference)
+        answer = await self._sources.get_manifest(place.shared, place.repository, reference, refresh=refresh)
         manifest = answer.value
         if ":" in reference and str(manifest.digest) != reference:
             raise DigestInvalid(f"upstream {answer.upstream} sent other bytes than {reference}")

@@ -61,6 +61,8 @@ class MirrorRegistry(Unextended):
         absent, cache = Absent(settings.negative_seconds, time.monotonic), Cache(local, store, placing)
         self._absent, self._cache, self._settings = absent, cache, settings
         self.fills = Fills(store, placing, self.counts, most=settings.max_bytes, finish_share=settings.finish_share)
+        self.fills.blame = sources.blame
+        self.upstreams = sources.status
         self._manifests = Manifests(cache, sources, absent, self.counts)
         self.tags_known = Tags(
             *(cache, self._manifests, sources, absent, self.counts),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from registry_node.metrics import Family, Metrics
 from registry_node.registries.mirror.mirror import MirrorRegistry
+from registry_node.registries.upstreams import figures
 from registry_node.registries.upstreams.upstreams import Upstreams
 from registry_node.settings import NodeSettings
 
@@ -15,7 +16,7 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 def opened(settings: NodeSettings) -> MirrorRegistry:
     """Raises CannotOpen (storage/errors.py), OSError, ValueError."""
     assert settings.mirror is not None
-    upstreams = Upstreams.of(settings.mirror)
+    upstreams = Upstreams.of(settings.mirror, settings.data)
     return MirrorRegistry.open(
         settings.data,
         settings.mirror,
@@ -72,6 +73,7 @@ def watch(metrics: Metrics, mirror: MirrorRegistry) -> None:
         ("evicted_bytes", "Bytes that had to go for others", lambda: counts.evicted),
     ):
         tell(f"towpath_mirror_{name}", text, (), lambda value=value: [((), value())])  # type: ignore[misc]
+    figures.watch(metrics, mirror.upstreams)
     metrics.watch("towpath_mirror_cached_bytes", "Bytes of the copies", lambda: mirror.evictor.bytes)
     metrics.watch("towpath_mirror_fills", "Blobs on their way from upstreams", lambda: mirror.fills.running)
     metrics.watch("towpath_mirror_filling_bytes", "Bytes set aside for them", lambda: mirror.fills.reserved)

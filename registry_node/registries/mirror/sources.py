@@ -13,7 +13,7 @@ from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown
 from oci_wire.manifest import Manifest
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
-from registry_node.registries.upstreams.asked import Answer
+from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
 
 ABSENT = (ManifestUnknown, BlobUnknown, NameUnknown)
 
@@ -26,7 +26,10 @@ class Sources(Protocol):
 
     async def resolve(self, call: Call, repository: str, reference: str) -> Answer[Descriptor]: ...
 
-    async def get_manifest(self, call: Call, repository: str, reference: str) -> Answer[Manifest]: ...
+    async def get_manifest(
+        self, call: Call, repository: str, reference: str, *, refresh: bool = False
+    ) -> Answer[Manifest]:
+        """``refresh``: a copy of an older one will do, if the upstream's budget is nearly spent."""
 
     async def stat_blob(
         self, call: Call, repository: str, digest: Digest, *, prefer: str = ""
@@ -44,5 +47,10 @@ class Sources(Protocol):
     async def referrers(
         self, call: Call, repository: str, digest: Digest, *, artifact_type: str = "", after: str = ""
     ) -> Answer[Page[Descriptor]]: ...
+
+    def blame(self, upstream: str) -> None:
+        """Bytes of this upstream were wrong."""
+
+    def status(self) -> tuple[UpstreamStatus, ...]: ...
 
     async def aclose(self) -> None: ...

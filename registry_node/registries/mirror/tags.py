@@ -152,14 +152,16 @@ class Tags:
         here = await self._cache.descriptor(place.key, digest)
         if here is not None:
             return Named(str(digest), answer.upstream), None
-        return await self._moved(place, tag, digest, answer.upstream)
+        return await self._moved(place, tag, digest, spare=self.belief.may_serve_stale(known, self._clock()))
 
-    async def _moved(self, place: Place, tag: str, digest: Digest, upstream: str) -> tuple[Named, Manifest | None]:
-        """The tag names something new. It may have moved once more since the HEAD: then the tag itself is fetched."""
+    async def _moved(self, place: Place, tag: str, digest: Digest, *, spare: bool) -> tuple[Named, Manifest | None]:
+        """The tag names something new. It may have moved once more since the HEAD: then the tag itself is fetched.
+
+        ``spare``: the copy may still be served, so that the upstream's budget can be kept for what has none."""
         try:
-            given = await self._manifests.ask(place, str(digest))
+            given = await self._manifests.ask(place, str(digest), refresh=spare)
         except ABSENT:
-            given = await self._manifests.ask(place, tag)
+            given = await self._manifests.ask(place, tag, refresh=spare)
         return Named(str(given.manifest.digest), given.upstream), given.manifest
 
     async def _learn(

@@ -30,5 +30,5 @@ class UpstreamStatus:
     budget_left: int | None
     budget_limit: int | None
     requests: Mapping[str, int]
-    received: int  # bytes of manifests and blobs
+    received: int  # bytes of blobs
     last_error: str  # a reason, "" without one

@@ -12,7 +12,7 @@ from oci_wire.errors import NameUnknown, RegistryError, Unreachable
 from oci_wire.manifest import Manifest
 from oci_wire.memory import MemoryRegistry
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
-from registry_node.registries.upstreams.asked import Answer
+from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
 
 CHUNK = 64 * 1024
 Chunks = AsyncIterator[bytes]
@@ -33,6 +33,13 @@ class Upstream:
         self.spans: list[ByteRange | None] = []
         self.bend: Callable[[Chunks], Chunks] = lambda chunks: chunks  # what becomes of a blob's bytes on the way
         self.closed = 0  # streams that were closed
+        self.blamed: list[str] = []
+
+    def blame(self, upstream: str) -> None:
+        self.blamed.append(upstream)
+
+    def status(self) -> tuple[UpstreamStatus, ...]:
+        return ()
 
     async def _question(self, kind: str) -> None:
         self.asked[kind] += 1
@@ -49,7 +56,9 @@ class Upstream:
         await self._question("resolve")
         return Answer(self.name, await self.registry.resolve(call, repository, reference))
 
-    async def get_manifest(self, call: Call, repository: str, reference: str) -> Answer[Manifest]:
+    async def get_manifest(
+        self, call: Call, repository: str, reference: str, *, refresh: bool = False
+    ) -> Answer[Manifest]:
         await self._question("manifest")
         return Answer(self.name, await self.registry.get_manifest(call, repository, reference))
 
