@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from topology.model import KeylessTrust, Placed, Scope, SignatureGate, Topology
+from topology.model import KeylessTrust, MirrorNode, Placed, Scope, SignatureGate, Topology
 
 _Found = Callable[[Topology], Iterable[str]]
 
@@ -33,6 +33,12 @@ def _tls(topology: Topology) -> Iterator[str]:
     if topology.tls is not None:
         yield "tls"
     yield from (name for name, node in topology.nodes.items() if isinstance(node, Placed) and node.tls)
+
+
+def _mirrors(test: Callable[[MirrorNode], Any]) -> _Found:
+    return lambda topology: (
+        name for name, node in topology.nodes.items() if isinstance(node, MirrorNode) and test(node)
+    )
 
 
 def _gates(topology: Topology) -> Iterator[str]:
@@ -62,6 +68,8 @@ _ROWS: dict[str, _Found] = {
     "issuers": lambda topology: topology.issuers,
     "groups.oidc": _groups,
     "tls": _tls,
+    "foreignLayers": _mirrors(lambda node: node.foreign_layers.allow),
+    "neighbours": _mirrors(lambda node: node.neighbours),
     "hosts over ssh": lambda topology: (
         name for site in topology.sites.values() for name, host in site.hosts.items() if host.ssh
     ),

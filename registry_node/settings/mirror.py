@@ -147,10 +147,12 @@ class Mirror(Strict):
     foreign_layers: tuple[str, ...] = Field(
         default=(),
         description="Ant-style patterns of addresses from which layers with `urls` are fetched, such as "
-        "https://**.example.com/layers/**; scheme, host and path are matched separately. None: not at all.",
+        "https://**.example.com/layers/**; scheme, host and path are matched separately. None: not at all. "
+        "Not acted on yet.",
     )
     neighbours: tuple[Neighbour, ...] = Field(
-        default=(), description="Nodes of this host whose copies are used before the upstream's."
+        default=(),
+        description="Nodes of this host whose copies are to be used before the upstream's; not acted on yet.",
     )
 
     def no_pushes(self, node: str) -> str:

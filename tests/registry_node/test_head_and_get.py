@@ -32,7 +32,14 @@ def _urls(node: RunningNode) -> list[str]:
         lease = http.post("/_towpath/v1/r/apps/api/_/leases", json={"holder": "x", "ttl": 60})
         assert lease.status_code == 201
         document = http.get("/_towpath/v1/openapi.json").json()
-    filled = {"repository": "apps/api", "digest": pushed.digest, "txid": "none", "owner": "none", "lease": "none"}
+    filled = {
+        "repository": "apps/api",
+        "reference": "1.0",
+        "digest": pushed.digest,
+        "txid": "none",
+        "owner": "none",
+        "lease": "none",
+    }
     found = [path for path, operations in document["paths"].items() if "get" in operations]
     for name, value in filled.items():
         found = [path.replace(f"{{{name}}}", value) for path in found]
