@@ -180,8 +180,12 @@ def server_error(request: Request, reply: Reply, random: Random) -> Reply:
 
 
 def too_many(request: Request, reply: Reply, random: Random) -> Reply:
-    told = random.choice(({"retry_after": "1"}, {}, {"retry_after": "soon"}))
-    return refusal(429, "TOOMANYREQUESTS", "spent", **told)
+    return refusal(429, "TOOMANYREQUESTS", "spent", retry_after="1")
+
+
+def too_many_untold(request: Request, reply: Reply, random: Random) -> Reply:
+    """It does not say for how long: a mirror leaves it alone for a minute."""
+    return refusal(429, "TOOMANYREQUESTS", "spent", **random.choice(({}, {"retry_after": "soon"})))
 
 
 def web_page(request: Request, reply: Reply, random: Random) -> Reply:
@@ -242,7 +246,17 @@ def two_lengths(request: Request, reply: Reply, random: Random) -> Reply:
 # Those that a mirror has to wait for are few of a plan: each costs its patience.
 QUICK: tuple[Fault, ...] = (
     *(truncated, shortened, changed_byte, other_bytes, too_long, too_long_chunked, endless, unended, gzipped),
-    *(no_http, hang_up, server_error, too_many, web_page, other_media_type, other_manifest, other_digest),
+    *(
+        no_http,
+        hang_up,
+        server_error,
+        too_many,
+        too_many_untold,
+        web_page,
+        other_media_type,
+        other_manifest,
+        other_digest,
+    ),
     *(other_range, redirect_to_metadata, redirect_round, redirect_to_file, many_headers, two_lengths, gzip_bomb),
 )
 SLOW: tuple[Fault, ...] = (drip, stall, silence)

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from oci_wire.digest import Digest
-from oci_wire.errors import RegistryError, Unavailable
+from oci_wire.errors import RangeInvalid, RegistryError, Unavailable
 from oci_wire.registry import BlobStream, Chunks
 from oci_wire.streams import Owned, close
 from registry_node.storage.incoming import Incoming, ended, whole
@@ -93,7 +93,10 @@ class Fill:
     async def _stream(self) -> Chunks:
         """The bytes from where we are."""
         at = self.received
-        upstream, stream = await self._open(at)
+        try:
+            upstream, stream = await self._open(at)
+        except RangeInvalid:  # what has come is more than there is: no client asked for this range
+            raise WrongBytes(f"the {at} bytes of {self.digest} that have come are not of it; ask again") from None
         if (self.size and stream.descriptor.size != self.size) or stream.start != at:
             await stream.aclose()
             raise WrongBytes(f"upstream {upstream} went on with {self.digest} at another place or size")

@@ -66,7 +66,8 @@ def test_a_thousand_faulty_answers(tmp_path: Path) -> None:
     """Each repository has an upstream of its own name, so that one circuit does not keep the others from being lied to."""
     with LyingUpstream() as liar:
         liar.plan = Plan(5, share=0.6, slow=0.003)
-        liar.plan.among = (*faults.QUICK, liar.to_stranger, liar.realm_at_stranger)
+        quick = [each for each in faults.QUICK if each is not faults.too_many_untold]
+        liar.plan.among = (*quick, liar.to_stranger, liar.realm_at_stranger)
         names = [f"lies/r{number}" for number in range(200)]
         images = [liar.holdings.image(name, *(os.urandom(40_000) for _ in range(4))) for name in names]
         upstreams = [{"name": f"u{n}", "url": liar.url, "repositories": [name]} for n, name in enumerate(names)]
@@ -87,12 +88,18 @@ def test_a_thousand_faulty_answers(tmp_path: Path) -> None:
                     wrong += filter(None, threads.map(lambda each: ask(*each), every))
             assert wrong == []
             assert liar.plan.done.total() >= 1000 and len(liar.plan.done) > 20, liar.plan.done
-            assert statuses <= {0, 200, 404, 502, 503, 504}, statuses
+            assert statuses <= {0, 200, 502, 503, 504}, statuses
             assert process.memory_info().rss - before < 100 * 1024 * 1024
             assert_cache_is_right(node)
             liar.plan.stop()
-            node.restart()  # circuits begin anew
-            assert [path for path, digest in every if digest_of(asked(http, path)[1]) != digest] == []
+            node.restart()  # circuits begin anew; what a 429 said is kept
+
+            def wrong_or_missing() -> list[tuple[int, str]]:
+                answers = [(*asked(http, path), digest) for path, digest in every]
+                assert not [digest for status, body, digest in answers if status == 200 and digest_of(body) != digest]
+                return [(status, digest) for status, _, digest in answers if status != 200]
+
+            until(lambda: wrong_or_missing() == [], 120)
             assert_cache_is_right(node)
 
 
