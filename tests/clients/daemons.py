@@ -77,8 +77,9 @@ def _require_root(name: str) -> None:
 
 
 @contextmanager
-def docker_daemon() -> Iterator[Daemon]:
-    """Without a bridge, so that it changes nothing of the machine's network. Loopback registries may be plain HTTP."""
+def docker_daemon(settings: str = "{}") -> Iterator[Daemon]:
+    """Without a bridge, so that it changes nothing of the machine's network. Loopback registries may be plain HTTP.
+    ``settings``: its daemon.json."""
     program, client = require("dockerd"), require("docker")
     _require_root("dockerd")
     with _folder() as folder:
@@ -90,7 +91,7 @@ def docker_daemon() -> Iterator[Daemon]:
             f"--pidfile={folder / 'pid'}",
             f"--config-file={folder / 'daemon.json'}",
         )
-        (folder / "daemon.json").write_text("{}")
+        (folder / "daemon.json").write_text(settings)
         daemon = Daemon(folder, [program, *offline, *roots, f"--host={where}"], [client, "-H", where, "version"])
         try:
             yield daemon
