@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -43,6 +44,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 @pytest.fixture
 async def victim(node: RunningNode) -> Victim:
     return await Victim.of(node)
+
+
+async def _within(seconds: float, holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not holds() and time.monotonic() < until:
+        await asyncio.sleep(0.05)
+    return holds()
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX-Slow: "], ids=["silent", "half a head"])
@@ -96,12 +104,8 @@ async def test_readers_that_take_nothing(victim: Victim) -> None:
     async with victim.serving_others():
         crowd = await all_of(30, lambda _: victim.connected(DOWNLOAD, receive_buffer=4096))
         crowd += await all_of(20, lambda _: victim.connected(manifest * 1500, receive_buffer=4096))
-        assert victim.process.num_fds() > victim.files + 30
-        for _ in range(300):
-            if victim.process.num_fds() <= victim.files + 16:
-                break
-            await asyncio.sleep(0.1)
-        assert victim.process.num_fds() <= victim.files + 16
+        assert await _within(30, lambda: victim.process.num_fds() > victim.files + 30)
+        assert await _within(30, lambda: victim.process.num_fds() <= victim.files + 16)
     for sock in crowd:
         sock.close()
     await victim.is_as_before(more_memory=48 * MIB)

@@ -4,6 +4,7 @@ FOLDER POINT COUNT``. It prints what was acknowledged; at the COUNT-th pass of t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -40,15 +41,14 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
 def die_at(point: str, count: int) -> None:
     owner, name, after = POINTS[point]
     original: Callable[..., Any] = getattr(owner, name)
-    passes = 0
+    passes = itertools.count(1)  # several threads come by
 
     def dying(*args: Any, **named: Any) -> Any:
-        nonlocal passes
-        passes += 1
-        if passes == count and not after:
+        mine = next(passes)
+        if mine == count and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = original(*args, **named)
-        if passes == count:
+        if mine == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
