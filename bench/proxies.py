@@ -28,6 +28,7 @@ from bench.peers import D2, D3, Peer, distribution, started, towpath
 from bench.rounds import Record
 from tests.nodes import SECRETS
 from tests.upstreams.counting import CountingProxy
+from tests.upstreams.faults import QUICK, too_many_untold
 from tests.upstreams.holdings import OCI_MANIFEST
 from tests.upstreams.lying import LyingUpstream, Plan
 
@@ -35,6 +36,7 @@ LAYERS, LAYER_MIB, JOINERS, FAULTY = 10, 4, 100, 1000
 AT_ONCE = 3  # layers that docker and containerd fetch at once
 GIGABIT, LATENCY = 125_000_000, 0.005
 _REPOSITORY = "bench/pulled"
+_TOLD = [each for each in QUICK if each is not too_many_untold]  # after that one a mirror waits for a minute
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,13 @@ def mirror(figures: Figures, folder: Path, given: argparse.Namespace) -> None:
 
 
 @contextmanager
-def proxies(folder: Path, remote: str, repositories: list[str]) -> Iterator[list[Peer]]:
-    """Ours and the two others before ``remote``, each empty."""
-    upstream = {"name": "upstream", "url": remote}
+def proxies(
+    folder: Path, remote: str, repositories: list[str], upstreams: list[dict[str, object]] | None = None
+) -> Iterator[list[Peer]]:
+    """Ours and the two others before ``remote``, each empty. ``upstreams``: how ours sees it, if not as one."""
+    declared = {"upstreams": upstreams or [{"name": "upstream", "url": remote}]}
     starts = [
-        partial(towpath, folder / "ours", repositories, kind="mirror", mirror={"upstreams": [upstream]}),
+        partial(towpath, folder / "ours", repositories, kind="mirror", mirror=declared),
         partial(distribution, folder / "d3", D3, remote=remote),
         partial(distribution, folder / "d2", D2, remote=remote),
     ]
@@ -193,15 +197,17 @@ def fetch(peer: Peer, path: str, *, patience: float = 60) -> tuple[int, str]:
 
 
 def _wrong(figures: Figures, folder: Path, seed: int) -> None:
-    """Each asks a lying upstream for blobs until a thousand answers were faulty: what came whole and is wrong."""
+    """Each asks a lying upstream for blobs until a thousand answers were faulty: what came whole and is wrong. Ours has
+    an upstream for each repository, else its circuit would keep it from being lied to."""
     folder.mkdir()
     with LyingUpstream() as upstream:
-        names = [f"lies/r{number}" for number in range(40)]
-        images = [upstream.holdings.image(name, *(urandom(96 * KIB) for _ in range(25))) for name in names]
+        names = [f"lies/r{number}" for number in range(200)]
+        upstreams = [{"name": f"u{at}", "url": upstream.url, "repositories": [name]} for at, name in enumerate(names)]
+        images = [upstream.holdings.image(name, *(urandom(96 * KIB) for _ in range(5))) for name in names]
         paths = [(f"/v2/{image.repository}/blobs/{digest}", digest) for image in images for digest in image.blobs]
-        with proxies(folder, upstream.url, names) as peers:
+        with proxies(folder, upstream.url, names, upstreams) as peers:
             for peer in peers:
-                upstream.plan = Plan(seed, share=0.5, slow=0)
+                upstream.plan = Plan(seed, share=0.7, slow=0, among=_TOLD)
                 wrong = _lied_to(peer, paths, upstream.plan)
                 if upstream.plan.done.total() < FAULTY:
                     print(f"{peer.name}: {upstream.plan.done.total()} faulty answers, wanted {FAULTY}", flush=True)
@@ -209,16 +215,17 @@ def _wrong(figures: Figures, folder: Path, seed: int) -> None:
 
 
 def _lied_to(peer: Peer, paths: list[tuple[str, str]], plan: Plan) -> int:
-    """Wrong bodies; eight clients ask for all, up to ten times."""
+    """Wrong bodies; eight clients ask for all, again and again for at most a minute."""
+    end = time.monotonic() + 60
 
     def wrong(asked: tuple[str, str]) -> bool:
-        if plan.done.total() >= FAULTY:
+        if plan.done.total() >= FAULTY or time.monotonic() > end:
             return False
         status, found = fetch(peer, asked[0], patience=3)
         return status == 200 and found != asked[1]
 
     with ThreadPoolExecutor(8) as threads:
-        return sum(threads.map(wrong, paths * 10))
+        return sum(threads.map(wrong, paths * 30))
 
 
 def virtual(figures: Figures, folder: Path, given: argparse.Namespace) -> None:

@@ -44,8 +44,12 @@ SHA512 = "sha512"
 EXTENSION = "/_towpath"
 UNTAGGED = "lists a repository without tags"
 SESSION_RANGE = "tells how far a session is after a refused chunk"
+CATALOG = "lists repositories of which nothing was read"
+FORGETS = "a digest that was deleted may come back as another type"
 CHECKED = "compares a manifest with what it names"
-EVERYTHING = frozenset({CHECKED, REFERRERS_API, TAG_DELETE, SPARSE, SHA512, EXTENSION, SESSION_RANGE, UNTAGGED})
+EVERYTHING = frozenset(
+    {CATALOG, FORGETS, CHECKED, REFERRERS_API, TAG_DELETE, SPARSE, SHA512, EXTENSION, SESSION_RANGE, UNTAGGED}
+)
 
 Opened = AbstractAsyncContextManager[Any]
 
@@ -140,6 +144,37 @@ def _virtual_node(folder: Path) -> Iterator[str]:
         yield make("everything", kind="virtual", virtual=virtual).url
 
 
+@contextlib.contextmanager
+def _mirrored_node(folder: Path) -> Iterator[tuple[str, str]]:
+    """A node that is filled and the mirror before it, which believes no tag and no absence for any time."""
+    with many(folder) as make:
+        origin, secret = make("origin"), folder / "origin.secret"
+        secret.touch(mode=0o600)
+        secret.write_text(f"{ENGINE.username}:{ENGINE.password}")
+        upstream = {"name": "origin", "url": origin.url, "credentials": {"file": str(secret)}}
+        believes = {"tag_seconds": 0, "negative_seconds": 0, "keep_deleted": False}
+        mirror = make("cache", kind="mirror", scope="cache", mirror={"upstreams": [upstream], **believes})
+        yield origin.url, mirror.url
+
+
+class Filled:
+    """What is written goes to the upstream, what is read comes through the mirror."""
+
+    def __init__(self, upstream: RemoteRegistry, mirror: RemoteRegistry) -> None:
+        self._upstream, self._mirror = upstream, mirror
+
+    def __getattr__(self, name: str) -> Any:
+        writes = name.startswith(("put_", "mount_", "delete_", "start_", "append", "finish_", "cancel_", "upload_"))
+        return getattr(self._upstream if writes else self._mirror, name)
+
+
+@asynccontextmanager
+async def _mirrored(folder: Path, urls: tuple[str, str]) -> AsyncIterator[Any]:
+    upstream, mirror = (RemoteRegistry(url, credentials=ENGINE, chunk_size=64 * 1024) for url in urls)
+    async with upstream, mirror:
+        yield Filled(upstream, mirror)
+
+
 @asynccontextmanager
 async def _remote(folder: Path, url: str) -> AsyncIterator[Any]:
     async with RemoteRegistry(url, credentials=ENGINE, chunk_size=64 * 1024) as registry:
@@ -186,6 +221,9 @@ ALL = (
     Implementation("client-node", _remote, serve=_node, marks=("slow",)),
     # Leases, transactions and events belong to the node that holds the content: a virtual has none.
     Implementation("client-virtual-node", _remote, EVERYTHING - {EXTENSION}, _virtual_node, ("slow",)),
+    Implementation(
+        "client-mirror-node", _mirrored, EVERYTHING - {EXTENSION, CATALOG, FORGETS}, _mirrored_node, ("slow",)
+    ),
     Implementation(
         "client-docker-registry",
         _remote,

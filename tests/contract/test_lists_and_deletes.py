@@ -10,7 +10,7 @@ from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown, Unsupported
 from oci_wire.registry import Registry
 from tests.contract.content import CALL, image, index, push, push_blob
-from tests.contract.implementations import REFERRERS_API, TAG_DELETE, UNTAGGED, Implementation
+from tests.contract.implementations import CATALOG, REFERRERS_API, TAG_DELETE, UNTAGGED, Implementation
 
 TAGS = ["1.10", "1.9", "a", "b", "latest", "Z", "_x", "0", "v1-rc.1"]
 
@@ -54,6 +54,7 @@ async def test_an_untagged_repository_lists_no_tags(registry: Registry, reposito
     assert (await registry.tags(CALL, repository)).items == ()
 
 
+@pytest.mark.needs(CATALOG)
 @pytest.mark.parametrize("limit", [None, 1])
 async def test_repositories_in_order(registry: Registry, repository: str, limit: int | None) -> None:
     names = [f"{repository}/{each}" for each in ("b", "a", "c")]

@@ -26,7 +26,7 @@ from oci_wire.errors import (
 from oci_wire.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from oci_wire.registry import Registry, once
 from tests.contract.content import CALL, described, image, index, push, push_blob, stream
-from tests.contract.implementations import CHECKED, SESSION_RANGE, SHA512, SPARSE
+from tests.contract.implementations import CHECKED, FORGETS, SESSION_RANGE, SHA512, SPARSE
 
 BIG = bytes(range(251)) * 1000  # several pieces of a client, of no round size
 
@@ -267,7 +267,7 @@ async def test_a_manifest_that_tells_another_size_is_refused(registry: Registry,
         await registry.resolve(CALL, repository, "wrong")
 
 
-@pytest.mark.needs(CHECKED)
+@pytest.mark.needs(CHECKED, FORGETS)
 async def test_a_digest_keeps_its_type(registry: Registry, repository: str) -> None:
     """Bytes without a mediaType are what they were first pushed as: no later push changes what a tag means."""
     first = await push(registry, repository, b"layer")
