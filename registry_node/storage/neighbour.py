@@ -21,7 +21,7 @@ from oci_wire.errors import Unavailable
 from registry_node.storage.epochs import FILE, Epochs
 from registry_node.storage.errors import NeighbourUnreadable
 from registry_node.storage.files import BlobFiles
-from registry_node.storage.reads import INDEX, Reads, opened
+from registry_node.storage.reads import INDEX, Looking, Reads
 from registry_node.storage.remembered import Remembered
 from registry_node.storage.schema import HEAD
 
@@ -33,7 +33,7 @@ _LOOK_SECONDS = 0.002
 class _View:
     """What was opened together: they are replaced together, too."""
 
-    connection: sqlite3.Connection
+    looking: Looking
     epochs: Epochs
     began: int
     remembered: Remembered
@@ -54,7 +54,7 @@ class Neighbour(Reads):
         self._view = self._opened()
 
     def close(self) -> None:
-        self._view.connection.close()
+        self._view.looking.close()
 
     def _opened(self) -> _View:
         try:
@@ -66,37 +66,37 @@ class Neighbour(Reads):
             raise self._unreadable("its index is not a file there")
         if began & 1:
             raise self._unreadable("its node is starting")
-        connection = self._connected()
+        looking = self._connected()
         if epochs.began != began:
-            connection.close()
+            looking.close()
             raise self._unreadable("its node is starting")
 
         def first(question: str, values: tuple[Any, ...]) -> Any:
-            rows = self._asked(connection, question, values)
+            rows = self._asked(looking, question, values)
             return rows[0] if rows else None
 
-        return _View(connection, epochs, began, Remembered(epochs, first))
+        return _View(looking, epochs, began, Remembered(epochs, first))
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connected(self) -> Looking:
         try:
-            connection = opened(self.folder / INDEX)
-            version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            looking = Looking(self.folder / INDEX)
+            version = looking.rows("SELECT version_num FROM alembic_version")
         except sqlite3.Error as error:
             raise self._unreadable(f"its index cannot be read ({error})") from error
-        if version != (HEAD,):
-            connection.close()
+        if version != [(HEAD,)]:
+            looking.close()
             raise self._unreadable("another version of towpath wrote its index; run the same one for both")
-        return connection
+        return looking
 
     def _of_repository(self, question: str, repository: str, value: str) -> Any:
         return self._current().remembered.row(question, repository, value)
 
     def _rows(self, question: str, values: tuple[Any, ...]) -> list[Any]:
-        return self._asked(self._current().connection, question, values)
+        return self._asked(self._current().looking, question, values)
 
-    def _asked(self, connection: sqlite3.Connection, question: str, values: tuple[Any, ...]) -> list[Any]:
+    def _asked(self, looking: Looking, question: str, values: tuple[Any, ...]) -> list[Any]:
         try:
-            return connection.execute(question, values).fetchall()
+            return looking.rows(question, values)
         except sqlite3.Error as error:
             raise Unavailable(f"the index of {self.folder} cannot be read: {error}", retry_after=1.0) from error
 

@@ -7,6 +7,7 @@ Every answer is that of the last commit: it was just asked for, or nothing was c
 from __future__ import annotations
 
 import sqlite3
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,24 @@ class UploadRow:
     expires: float
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """An index that is only read, by any thread. Raises sqlite3.Error."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1, check_same_thread=False, isolation_level=None
-    )
+class Looking:
+    """An index that is only read, by any thread, one question at a time: SQLite shows all statements of a connection the
+    state that the first of them began with, so one that began beside another would see what holds no longer."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error."""
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1, check_same_thread=False, isolation_level=None
+        )
+
+    def rows(self, question: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Raises sqlite3.Error."""
+        with self._lock:
+            return self._connection.execute(question, values).fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class Reads:
@@ -69,11 +83,11 @@ class Reads:
 
     def __init__(self, path: Path, health: Health, files: BlobFiles, epochs: Epochs) -> None:
         self._health, self.files = health, files
-        self._connection = opened(path)
+        self._looking = Looking(path)
         self._remembered = Remembered(epochs, self._row)
 
     def close(self) -> None:
-        self._connection.close()
+        self._looking.close()
 
     def _of_repository(self, question: str, repository: str, value: str) -> Any:
         """One row, of a question whose answer changes with the repository's tags, manifests and blobs alone."""
@@ -85,7 +99,7 @@ class Reads:
 
     def _rows(self, question: str, values: tuple[Any, ...]) -> list[Any]:
         try:
-            return self._connection.execute(question, values).fetchall()
+            return self._looking.rows(question, values)
         except sqlite3.Error as error:
             raise of_database(self._health, "the index", error) from error
 
