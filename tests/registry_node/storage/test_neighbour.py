@@ -58,7 +58,7 @@ async def test_it_changes_nothing(tmp_path: Path) -> None:
     with closing(LocalRegistry.open(tmp_path)) as node, closing(Neighbour(tmp_path)) as neighbour:
         await put_image(node, "a", b"1", tags=["v"])
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            neighbour._view.connection.execute("DELETE FROM tags")
+            neighbour._view.looking.rows("DELETE FROM tags")
         with pytest.raises(TypeError, match="read-only"):
             neighbour._view.epochs.doubt(["a"])
 
