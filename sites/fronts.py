@@ -136,7 +136,7 @@ def _manners(declared: object) -> Settings:
     """How an external registry wants to be asked."""
     if not isinstance(declared, ExternalNode):
         return {}
-    told: Settings = {"library": declared.below_library}
+    told: Settings = {"official_images": declared.below_library}
     if declared.budget:
         told["budget"] = {"pulls": declared.budget.pulls, "seconds": max(1, round(declared.budget.per.total_seconds()))}
     if declared.connections:

@@ -165,7 +165,8 @@ class ExternalNode(Owned):
     """Someone else's registry. ``basePath``: for registries below a path (Artifactory's /artifactory/api/docker/KEY).
 
     ``hosts``: what images of it are called by (``docker.io``): clients and mirrors tell it by them. ``realms``: hosts of
-    token services, besides its own, that may see ``auth``. ``library``: Docker Hub's habit of names without a slash.
+    token services, besides its own, that may see ``auth``. ``officialImages``: names without a slash lie below
+    ``library/``, as on Docker Hub.
     ``private``: its host name may lead to private addresses; without it mirrors and virtuals do not connect to such."""
 
     kind: Literal["external"]
@@ -178,7 +179,7 @@ class ExternalNode(Owned):
     ca: FilePath | None = None
     hosts: tuple[Authority, ...] | None = None
     realms: tuple[Authority, ...] = ()
-    library: Flag | None = None
+    official_images: Flag | None = None
     budget: Budget | None = None
     connections: Annotated[Count, Field(le=256)] | None = None
     bandwidth: Rate | None = None
@@ -211,7 +212,7 @@ class ExternalNode(Owned):
 
     @property
     def below_library(self) -> bool:
-        return self.docker_hub and not self.namespace if self.library is None else self.library
+        return self.docker_hub and not self.namespace if self.official_images is None else self.official_images
 
     @property
     def token_realms(self) -> tuple[str, ...]:

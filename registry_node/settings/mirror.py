@@ -94,7 +94,7 @@ class Upstream(Remote):
     hosts: tuple[str, ...] = Field(
         default=(), description="Values of `?ns=` (containerd) that mean this upstream, such as docker.io."
     )
-    library: bool = Field(
+    official_images: bool = Field(
         default=False, description="Docker Hub's habit: a name without a slash lies below `library/` there."
     )
     budget: Budget | None = Field(default=None, description="What it gives; kept for what is not cached.")

@@ -87,7 +87,7 @@ def origin(request: pytest.FixtureRequest, layout: Layout, tmp_path: Path) -> It
 @contextmanager
 def mirror_of(origin: Origin, folder: Path) -> Iterator[RunningNode]:
     """Tags are believed for no time at all, so that an upstream that is away is noticed."""
-    hub = {"library": True, "realms": ["127.0.0.2"]} if origin.host == "docker.io" else {}
+    hub = {"official_images": True, "realms": ["127.0.0.2"]} if origin.host == "docker.io" else {}
     upstream = {"name": "origin", "url": origin.url, "hosts": [origin.host], **hub}
     settings = {"upstreams": [upstream], "tag_seconds": 0, "answer_seconds": 3}
     with running(folder, node="cache", scope="cache", kind="mirror", mirror=settings, grants=EVERYONE) as node:

@@ -84,11 +84,11 @@ def test_an_external_registry_as_an_upstream(base: Path) -> None:
     )["m"]
     hub, quay, art = mirror(found).upstreams
     assert (found.kind, found.scope, found.virtual) == ("mirror", "m", None)
-    assert hub.library and hub.realms == ("auth.docker.io",) and hub.credentials is None
+    assert hub.official_images and hub.realms == ("auth.docker.io",) and hub.credentials is None
     assert hub.hosts == ("docker.io", "index.docker.io", "registry-1.docker.io")
     assert hub.budget is not None and (hub.budget.pulls, hub.budget.seconds) == (100, 6 * 3600)
     assert (hub.connections, hub.bytes_per_second) == (4, 10_000_000)
-    assert (quay.namespace, quay.realms, quay.library) == ("acme", ("login.quay.io",), False)
+    assert (quay.namespace, quay.realms, quay.official_images) == ("acme", ("login.quay.io",), False)
     assert quay.hosts == (), "quay.io is more than this namespace of it"
     assert (art.url, art.base_path, art.hosts) == (
         "https://art.example",

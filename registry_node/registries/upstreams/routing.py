@@ -72,7 +72,7 @@ class Routing:
 
 
 def _is_library(upstream: Upstream, repository: str) -> bool:
-    return upstream.library and "/" not in repository
+    return upstream.official_images and "/" not in repository
 
 
 def _may(upstream: Upstream, repository: str, there: str) -> bool:

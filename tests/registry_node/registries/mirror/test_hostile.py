@@ -197,7 +197,7 @@ def test_the_hub_when_its_budget_is_spent(tmp_path: Path) -> None:
         secret.write_text(SECRET)
         image = hub.image("alpine", os.urandom(200_000))
         hub.image("busybox", b"other")
-        upstream = {"name": "hub", "url": hub.url, "library": True, "realms": ["127.0.0.2"]}
+        upstream = {"name": "hub", "url": hub.url, "official_images": True, "realms": ["127.0.0.2"]}
         upstream["credentials"] = {"file": str(secret)}
         with mirror(tmp_path / "node", upstream, tag_seconds=0) as node, node.client(timeout=30) as http:
             for name in ("alpine", "library/alpine"):

@@ -17,7 +17,7 @@ Over = Callable[..., Upstreams]
 def of_hub(hub: FakeHub, **options: Any) -> dict[str, Any]:
     """The settings of an upstream for it."""
     realms = [hub.tokens.url.removeprefix("http://").partition(":")[0]]
-    return {"name": "hub", "url": hub.url, "library": True, "hosts": ["docker.io"], "realms": realms, **options}
+    return {"name": "hub", "url": hub.url, "official_images": True, "hosts": ["docker.io"], "realms": realms, **options}
 
 
 @pytest.fixture
