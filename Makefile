@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Compiled modules halve the start of every command; some environments switch them off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test setup fast fuzz lint types imports tests conformance bench bench-quick lock clean
+.PHONY: help demo test setup fast fuzz lint types imports tests lab conformance bench bench-quick lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -16,7 +16,7 @@ help: ## this list
 demo: setup ## one image travels from a push to prod in two sites, told step by step (KEEP=1 leaves it running, IMAGE= brings your own)
 	@$(BIN)/python scripts/demo
 
-test: setup lint types imports tests ## every check and every test that this machine can run
+test: setup lint types imports tests lab ## every check and every test that this machine can run
 
 setup: $(VENV)/.ready ## the virtual environment, from the lock file with hashes
 
@@ -42,11 +42,14 @@ types: setup ## mypy --strict
 imports: setup ## the architecture, as import contracts
 	@$(BIN)/lint-imports
 
-tests: setup ## all tests; those whose tools are missing say so
-	@$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+tests: setup ## all tests but the lab's; those whose tools are missing say so
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not lab" $(PYTEST_ARGS)
+
+lab: setup ## plan and apply on four real systemd hosts that boot inside this machine (root, mmdebstrap, systemd-nspawn)
+	@$(BIN)/pytest -m lab $(PYTEST_ARGS) tests/lab
 
 fast: setup ## the tests that need no other program and no waiting
-	@$(BIN)/pytest -n 2 -q -m "not slow and not clients and not conformance" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 -q -m "not slow and not clients and not conformance and not lab" $(PYTEST_ARGS)
 
 fuzz: setup ## raw input against a node of its own (TARGET=url|manifest|token|head|chunked|all SECONDS=60 SEED=)
 	@$(BIN)/python -m tests.fuzz --target $(or $(TARGET),all) --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
