@@ -50,8 +50,16 @@ def sweep(group: Path) -> None:
 def sweep_forgotten(own: Path) -> None:
     """Cgroups of boxes whose keeper was killed."""
     for other in own.parent.glob(f"{PREFIX}*"):
-        if not psutil.pid_exists(int(other.name.removeprefix(PREFIX))):
+        if not runs(int(other.name.removeprefix(PREFIX))):
             sweep(other)
+
+
+def runs(number: int) -> bool:
+    """Whether a process is there and not only waits to be buried."""
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def main(folder: str, archive: str) -> int:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.lab import sealed
 from tests.lab.lab import Lab, LabError
 from tests.lab.places import OPERATOR_ADDRESS
 
@@ -232,14 +232,8 @@ def remains(traces: dict[str, Any]) -> list[str]:
                     found.append(f"{process.name} in {kind}")
             except OSError:
                 continue
-    return [*found, *_keeper(traces["keeper"]), *([traces["group"]] if Path(traces["group"]).exists() else [])]
-
-
-def _keeper(number: int) -> list[str]:
-    try:
-        return [] if psutil.Process(number).status() == psutil.STATUS_ZOMBIE else [f"keeper {number}"]
-    except psutil.NoSuchProcess:
-        return []
+    keeper = [f"keeper {traces['keeper']}"] if sealed.runs(traces["keeper"]) else []
+    return [*found, *keeper, *([traces["group"]] if Path(traces["group"]).exists() else [])]
 
 
 def until_nothing(traces: dict[str, Any]) -> list[str]:
