@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from oci_wire.registry import Chunks
+
+T = TypeVar("T")
+Sink = Callable[[memoryview], None]  # takes bytes on a thread, in order; they are its own for the call only
+
+
+class Run(Protocol):
+    """Does work on a thread; returns when that has ended, also cancelled."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@runtime_checkable
+class ForThreads(Protocol):
+    """Chunks that a thread can take instead of whoever iterates."""
+
+    @property
+    def bulky(self) -> bool:
+        """Whether they are worth it. Asked before the first one."""
+        ...
+
+    def taken(self, sink: Sink, run: Run) -> AsyncGenerator[int, None]:
+        """Gives all of them to ``sink``; yields how many bytes it got each time, also 0. Raises what iterating would,
+        and what the sink raises."""
+        ...
 
 
 class Owned(AsyncIterator[bytes]):

@@ -109,10 +109,12 @@ def _virtual(settings: NodeSettings) -> Iterator[App]:
 def _mirror(settings: NodeSettings) -> Iterator[App]:
     from registry_node.registries.mirror.opened import opened as mirror_of  # noqa: PLC0415 - others start without httpx
     from registry_node.registries.mirror.opened import watch  # noqa: PLC0415
+    from registry_node.registries.mirror.reads import MirrorPrompt  # noqa: PLC0415
 
     registry = mirror_of(settings)
     with closing(registry):
-        app = app_of(settings, registry, reads=registry.reads)
+        app = app_of(settings, registry)
+        app.prompt = MirrorPrompt(registry.reads, app.access, app.records)
         app.closing.append(registry.aclose)
         watch(app.metrics, registry)
         yield app

@@ -14,7 +14,8 @@ import select
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-Sink = Callable[[memoryview], None]  # takes bytes on a thread, in order; they are its own for the call only
+from oci_wire.streams import Sink as Sink
+
 _PIECE = 1024 * 1024  # bytes that the kernel is asked to send at once
 
 

@@ -30,7 +30,7 @@ from registry_node.records import Records, logged_as
 Header = tuple[bytes, bytes]
 _TARGETS, _ASKERS = 16384, 2048
 _LONGEST_HEADERS = 16384  # bytes; others are read each time
-_LINE = re.compile(rb"(GET|HEAD) (/v2/[A-Za-z0-9._:/%+-]{1,1000}) HTTP/1\.1")
+_LINE = re.compile(rb"(GET|HEAD) (/v2/[A-Za-z0-9._:/%+-]{1,1000}(?:\?ns=[A-Za-z0-9.:-]{1,270})?) HTTP/1\.1")
 _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 # Headers that change nothing about this answer; any other one takes the long way.
 _PLAIN = _FORWARDED | frozenset((
@@ -42,7 +42,8 @@ HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """What is asked for. ``tag`` None: a digest, as ``reference`` is then; ``logged``: method and path for the log."""
+    """What is asked for. ``tag`` None: a digest, as ``reference`` is then; ``logged``: method and path for the log;
+    ``ns``: the registry that is meant, of which a mirror alone takes notice (containerd's ``?ns=``)."""
 
     head: bool
     repository: str
@@ -51,6 +52,7 @@ class Target:
     blob: bool
     logged: str
     tally: Tally
+    ns: str = ""
     _open_to: Asker | None = None
     plan: Any = None  # of a virtual: whom it asks, for the last asker (registries/virtual/short_way.py)
 
@@ -120,7 +122,7 @@ class KnownHeads:
         return target
 
     def target(self, method: str, path: bytes) -> Target | None:
-        """What a GET or HEAD of this path, as it was sent, asks for; None: no manifest and no blob."""
+        """What a GET or HEAD of this path (and query), as it was sent, asks for; None: no manifest and no blob."""
         text = path.decode("latin-1")
         try:
             route = routes.parse(text)
@@ -131,7 +133,8 @@ class KnownHeads:
             return None
         blob = route.endpoint is Endpoint.BLOB
         tag = None if blob or looks_like_digest(route.target) else route.target
-        return Target(method == "HEAD", route.repository, route.target, tag, blob, logged_as(method, text), tally)
+        logged, ns = logged_as(method, text.partition("?")[0]), route.get("ns") or ""
+        return Target(method == "HEAD", route.repository, route.target, tag, blob, logged, tally, ns)
 
     def asker(self, headers: Iterable[Header]) -> Asker | None:
         """None: their credentials are new, do not hold, or there is a header that may change the answer."""

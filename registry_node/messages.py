@@ -11,6 +11,7 @@ from typing import Any
 from oci_wire.errors import RegistryError, RequestInvalid, SizeInvalid
 from oci_wire.registry import BlobStream
 from registry_node.bulk import Sink
+from registry_node.growing import FilePart, InParts
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -209,7 +210,7 @@ class Response:
                 return sent
             await send({"type": "http.response.body", "body": body, "more_body": True})
         elif not bodiless:
-            sent = await self._from_file(self.body, send) or await self._stream(self.body, send, hung_up)
+            sent = await self._from_file(self.body, send) or await self._stream(self._parts(self.body), send, hung_up)
         if before_end is not None:
             await before_end
         await send({"type": "http.response.body", "body": b""})
@@ -231,18 +232,21 @@ class Response:
                 raise ClientGone from None
         return body.length
 
+    def _parts(self, body: BlobStream | AsyncIterator[bytes]) -> AsyncIterator[FilePart | bytes]:
+        chunks = body.chunks if isinstance(body, BlobStream) else body
+        return chunks.parts() if self.zero_copy and isinstance(chunks, InParts) else chunks
+
     async def _stream(
-        self, body: BlobStream | AsyncIterator[bytes], send: Send, hung_up: Callable[[], Awaitable[None]]
+        self, parts: AsyncIterator[FilePart | bytes], send: Send, hung_up: Callable[[], Awaitable[None]]
     ) -> int:
         """A server swallows what it is sent for a client that is gone: without looking, a large blob would be read to
         its end for nobody."""
         sent, gone = 0, asyncio.ensure_future(hung_up())
         try:
-            async for chunk in body.chunks if isinstance(body, BlobStream) else body:
+            async for part in parts:
                 if gone.done():
                     raise ClientGone
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                sent += len(chunk)
+                sent += await _send_part(part, send)
         finally:
             gone.cancel()
         return sent
@@ -254,3 +258,16 @@ class Response:
         close = getattr(self.body, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _send_part(part: FilePart | bytes, send: Send) -> int:
+    """Raises ClientGone."""
+    if isinstance(part, bytes):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        return len(part)
+    where = {"file": part.file, "offset": part.offset, "count": part.count}
+    try:
+        await send({"type": ZERO_COPY, **where, "more_body": True})
+    except (ConnectionError, TimeoutError):
+        raise ClientGone from None
+    return part.count

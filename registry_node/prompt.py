@@ -56,7 +56,7 @@ class Prompt:
         self._bytes = 0
 
     def answer(self, method: str, path: bytes, headers: Iterable[Header], remote: str) -> tuple[Rendered, str] | None:
-        """For a GET or HEAD without a query. ``path`` as it was sent. With its request id, recorded as sent."""
+        """For a GET or HEAD. ``path`` as it was sent. With its request id, recorded as sent."""
         target, asker = self.known.target(method, path), self.known.asker(headers)
         if target is None or asker is None:
             return None
@@ -79,10 +79,14 @@ class Prompt:
     def found(self, target: Target, asker: Asker) -> Rendered | None:
         """The answer, for one who may pull it; None: not at once. Raises RegistryError."""
         assert self._reads is not None
+        return self.read(self._reads, target)
+
+    def read(self, reads: Reads, target: Target) -> Rendered | None:
+        """The same out of these."""
         if target.blob:
-            return self._blob(self._reads, target.repository, target.reference)
-        named = self._reads.named(target.repository, target.reference)
-        return None if named is None else self._manifests.get(named) or self._render(self._reads, named)
+            return self._blob(reads, target.repository, target.reference)
+        named = reads.named(target.repository, target.reference)
+        return None if named is None else self._manifests.get(named) or self._render(reads, named)
 
     def _render(self, reads: Reads, named: tuple[str, str]) -> Rendered | None:
         media_type, digest = named

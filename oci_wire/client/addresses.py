@@ -14,14 +14,19 @@ import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import httpcore
 import httpx
 
+from oci_wire.client.kept import KEPT_SECONDS, KeptConnections
+from oci_wire.client.proxies import Choose, Ways, no_proxy
 from oci_wire.client.sockets import connect
 from oci_wire.errors import Forbidden
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_LOOKUP_SECONDS, _JUDGED_SECONDS, _JUDGED = 2.0, 60.0, 256
 _V4_IN_V6 = ipaddress.ip_network("64:ff9b::/96")  # NAT64 (RFC 6052)
 
 
@@ -74,10 +79,10 @@ def _plain(address: Address) -> Address:
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects within its reach only."""
+    """Connects within its reach only. ``kept``: connections that did so, and are idle."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
+    def __init__(self, reach: Reach, kept: KeptConnections) -> None:
+        self._reach, self._kept = reach, kept
 
     async def connect_tcp(
         self,
@@ -87,6 +92,8 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        if (idle := self._kept.take((host, port))) is not None:
+            return idle
         began = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
@@ -99,7 +106,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         for each in addresses:
             left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
             try:
-                return await connect(each, port, left, socket_options)
+                return await connect(each, port, left, socket_options, partial(self._kept.put, (host, port)))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
         assert failed is not None
@@ -117,14 +124,58 @@ async def _lookup(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
-class CheckedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own, over such a network. ``connections``: at most so many at once."""
+class Judge:
+    """Of names that a proxy looks up: what is known here of them is judged here as well."""
 
-    def __init__(self, reach: Reach, context: ssl.SSLContext | None = None, *, connections: int = 32) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._until: dict[str, float] = {}
+
+    async def __call__(self, host: str, port: int) -> None:
+        """Raises Forbidden."""
+        now = time.monotonic()
+        if self._until.get(host, 0.0) > now:
+            return
+        try:
+            async with asyncio.timeout(_LOOKUP_SECONDS):
+                self._reach.judged(host, await _lookup(host, port))
+        except (OSError, TimeoutError):
+            pass  # only the proxy can tell
+        if len(self._until) >= _JUDGED:
+            self._until.clear()
+        self._until[host] = now + _JUDGED_SECONDS
+
+
+class CheckedTransport(httpx.AsyncHTTPTransport):
+    """httpx's own, over such a network. ``connections``: at most so many at once; ``proxy``: whom to ask through
+    (proxies.py)."""
+
+    def __init__(
+        self,
+        reach: Reach,
+        context: ssl.SSLContext | None = None,
+        *,
+        connections: int = 32,
+        proxy: Choose = no_proxy,
+    ) -> None:
+        self._kept = KeptConnections(connections)
+        direct = httpcore.AsyncConnectionPool(
             ssl_context=context,
             max_connections=connections,
             max_keepalive_connections=connections,
-            keepalive_expiry=30.0,
-            network_backend=CheckedNetwork(reach),
+            keepalive_expiry=KEPT_SECONDS,
+            network_backend=CheckedNetwork(reach, self._kept),
         )
+
+        def to_proxy(host: str) -> CheckedNetwork:
+            return CheckedNetwork(Reach(host, private=True), KeptConnections(0))  # a tunnel ends with what it led to
+
+        # httpx asks its pool for answers and nothing else
+        self._pool = cast(
+            httpcore.AsyncConnectionPool,
+            Ways(direct, proxy, judge=Judge(reach), network=to_proxy, context=context, connections=connections),
+        )
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self._kept.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 
 from oci_wire import routes
@@ -23,9 +25,21 @@ class Reads(Remote):
         """Whether it is a registry that lets us in (``/v2/``). Raises Unauthorized, Unreachable, NameUnknown."""
         await self._transport.send(call, Ask("GET", str(routes.base())))
 
-    async def resolve(self, call: Call, repository: str, reference: str) -> Descriptor:
-        """One HEAD; a registry that leaves out digest, length or type is asked for the manifest."""
-        answer = await self._transport.send(call, self._ask("HEAD", repository, reference))
+    async def resolve(
+        self, call: Call, repository: str, reference: str, *, known: Descriptor | None = None
+    ) -> Descriptor:
+        """One HEAD; a registry that leaves out digest, length or type is asked for the manifest.
+
+        ``known``: what it named before. One that knows conditions says no more than that it still does (RFC 9110
+        section 13.1.2)."""
+        ask = self._ask("HEAD", repository, reference)
+        if known is not None:
+            condition = {"If-None-Match": f'"{known.digest}"'}
+            ask = replace(ask, headers={**ask.headers, **condition}, expect=(200, 304))
+        answer = await self._transport.send(call, ask)
+        if answer.status == 304 and known is not None:
+            same = _header_digest(answer.headers) in (None, known.digest)
+            return known if same else await self.resolve(call, repository, reference)
         digest = _named(reference) or _header_digest(answer.headers)
         length = answer.headers.get("content-length", "")
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip()

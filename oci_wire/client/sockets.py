@@ -1,7 +1,8 @@
 """Connections of the HTTP client as plain non-blocking sockets: one read gives what has come, up to what is asked for.
 
 httpcore's own stand on streams that hand out 64 KiB at a time and cost more CPU than the SHA-256 of what they carry.
-TLS is the ssl module's over the same socket: a read gathers the records (16 KiB) that are there.
+TLS is the ssl module's over the same socket: a read gathers the records (16 KiB) that are there. A thread may read
+instead of the event loop (``receive_into``), for as long as nobody else does.
 """
 
 from __future__ import annotations
@@ -24,10 +25,16 @@ _NOT_YET = (BlockingIOError, InterruptedError)
 
 
 class SocketStream(httpcore.AsyncNetworkStream):
-    """Owns a connected, non-blocking socket. One reader and one writer at a time."""
+    """Owns a connected, non-blocking socket. One reader and one writer at a time.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
+    ``keep`` takes the socket, as another stream (``kept``), when this one is closed after an answer was read past the
+    parser."""
+
+    def __init__(
+        self, connection: socket.socket, keep: Callable[[SocketStream], None] | None = None, *, kept: bool = False
+    ) -> None:
+        self._socket, self._keep, self.kept = connection, keep, kept
+        self._reusable = self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At least one byte; none at the end. Raises httpcore's ReadTimeout and ReadError."""
@@ -51,13 +58,56 @@ class SocketStream(httpcore.AsyncNetworkStream):
         except OSError as error:
             raise httpcore.WriteError(str(error)) from error
 
+    def answered(self) -> None:
+        """The last answer was read to its end, and the connection may carry another one."""
+        self._reusable = True
+
     async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._reusable and self._keep is not None:
+            self._keep(SocketStream(self._socket, self._keep, kept=True))
+        else:
+            self._socket.close()
+
+    def drop(self) -> None:
+        """Closes for good."""
+        self._closed = True
         self._socket.close()
+
+    async def until_readable(self, timeout: float | None = None) -> None:
+        """Raises as ``read`` does."""
+        try:
+            await self._ready(timeout, reading=True)
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    def receive_into(self, view: memoryview, seconds: float) -> int:
+        """For a thread, which has the connection to itself: what is there, waiting for it at most so long. 0: the other
+        side has ended. Raises TimeoutError, OSError."""
+        while True:
+            event = select.POLLIN
+            try:
+                return self._socket.recv_into(view)
+            except ssl.SSLEOFError:
+                return 0
+            except ssl.SSLWantWriteError:
+                event = select.POLLOUT
+            except (ssl.SSLWantReadError, *_NOT_YET):
+                pass
+            if not _polled(self._socket, event, seconds):
+                raise TimeoutError("nothing came")
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Raises httpcore's ConnectTimeout and ConnectError, its cause ssl's when the certificate is not trusted."""
+        """Raises httpcore's ConnectTimeout and ConnectError, its cause ssl's when the certificate is not trusted. One
+        that was kept is encrypted already, to that very host."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self
         try:
             wrapped = ssl_context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
@@ -128,7 +178,11 @@ class SocketStream(httpcore.AsyncNetworkStream):
 
 
 async def connect(
-    address: str, port: int, timeout: float | None, options: Iterable[httpcore.SOCKET_OPTION] | None
+    address: str,
+    port: int,
+    timeout: float | None,
+    options: Iterable[httpcore.SOCKET_OPTION] | None,
+    keep: Callable[[SocketStream], None] | None = None,
 ) -> SocketStream:
     """To an IP address. Raises httpcore's ConnectTimeout and ConnectError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -147,7 +201,7 @@ async def connect(
         if isinstance(error, OSError):
             raise httpcore.ConnectError(str(error)) from error
         raise
-    return SocketStream(connection)
+    return SocketStream(connection, keep)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:
@@ -157,8 +211,11 @@ def _wake(woken: asyncio.Future[None]) -> None:
 
 def _is_readable(connection: socket.socket) -> bool:
     """Whether an idle connection has something to say: it has ended, or is of no more use."""
-    if connection.fileno() < 0:
-        return True
+    return connection.fileno() < 0 or _polled(connection, select.POLLIN, 0)
+
+
+def _polled(connection: socket.socket, event: int, seconds: float) -> bool:
+    """Whether it happens within this time."""
     watch = select.poll()
-    watch.register(connection.fileno(), select.POLLIN)
-    return bool(watch.poll(0))
+    watch.register(connection.fileno(), event)
+    return bool(watch.poll(seconds * 1000))

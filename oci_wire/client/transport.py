@@ -8,14 +8,15 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import httpcore
 import httpx
 
 from oci_wire import errors
 from oci_wire.client.attempts import Retry, retry_after
 from oci_wire.client.credentials import Origin, Source, step
+from oci_wire.client.long_bodies import LONG_BODY, past_the_parser, told_length
 from oci_wire.client.tokens import NOTHING, Authority, Need
 from oci_wire.errors import (
     Internal,
@@ -33,7 +34,6 @@ from oci_wire.streams import close
 MAX_REDIRECTS = 5
 MAX_ERROR_BYTES = 64 * 1024
 ERROR_SECONDS, TOKEN_SECONDS = 10.0, 60.0  # for the whole body: a byte now and then keeps no read timeout waiting
-LONG_BODY, READ_BYTES = 256 * 1024, 256 * 1024
 MAX_BODY_BYTES = 32 * 1024 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 _AUTH_ROUNDS = 3  # no token yet, a token that no longer counts, the answer
@@ -180,7 +180,20 @@ class Transport:
             request.extensions["timeout"]["read"] = patience
         with faults(Origin.of(request.url)):
             async with asyncio.timeout(call.remaining()):
-                return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+                return await self._sent(request)
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """An idle connection may end just when a request is on its way: a read is then asked once more (RFC 9112
+        section 9.3.1), over another one."""
+        connection = _Connection()
+        request.extensions["trace"] = connection.traced
+        send = partial(self._client.send, request, stream=True, auth=None, follow_redirects=False)
+        try:
+            return await send()
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            if not connection.idle or request.method not in ("GET", "HEAD"):
+                raise
+            return await send()
 
     async def _fetch_token(self, request: httpx.Request) -> bytes:
         request.headers["Accept-Encoding"] = "identity"
@@ -195,6 +208,20 @@ class Transport:
                     return await _read(response, MAX_ERROR_BYTES * 16)
         finally:
             await response.aclose()
+
+
+class _Connection:
+    """What one request was sent over. ``idle``: it had carried another one before."""
+
+    def __init__(self) -> None:
+        self.idle = self._connected = False
+
+    async def traced(self, event: str, facts: Mapping[str, Any]) -> None:
+        """httpcore's ``trace`` extension."""
+        if event == "connection.connect_tcp.complete":
+            self._connected, self.idle = True, getattr(facts["return_value"], "kept", False)
+        elif event == "http11.send_request_headers.started":
+            self.idle = self.idle or not self._connected
 
 
 @contextmanager
@@ -227,7 +254,7 @@ async def raw(response: httpx.Response) -> AsyncIterator[bytes]:
     if response.is_stream_consumed:  # a transport that gives whole bodies
         yield response.content
         return
-    left = _told_length(response)
+    left = told_length(response)
     chunks = response.aiter_raw()
     try:
         async for chunk in chunks:
@@ -237,43 +264,10 @@ async def raw(response: httpx.Response) -> AsyncIterator[bytes]:
                 break
         else:
             return
-        async for chunk in _past_the_parser(response, left):
+        async for chunk in past_the_parser(response, left):
             yield chunk
     finally:
         await close(chunks)
-
-
-async def _past_the_parser(response: httpx.Response, left: int) -> AsyncIterator[bytes]:
-    """The rest of a long body of known length, straight from its connection, which ends with it.
-
-    After a chunk the parser (h11) holds nothing back, and for each further 64 KiB it would cost five times the CPU that
-    the kernel does. Raises httpx.ReadError when it is cut."""
-    connection = response.extensions["network_stream"]
-    seconds = response.request.extensions.get("timeout", {}).get("read")
-    with _as_httpx():
-        while left:
-            chunk = await connection.read(min(left, READ_BYTES), seconds)
-            if not chunk:
-                raise httpx.ReadError(f"{left} bytes before its end, the answer ended")
-            left -= len(chunk)
-            yield chunk
-
-
-@contextmanager
-def _as_httpx() -> Iterator[None]:
-    try:
-        yield
-    except httpcore.TimeoutException as error:
-        raise httpx.ReadTimeout(str(error)) from error
-    except httpcore.NetworkError as error:
-        raise httpx.ReadError(str(error)) from error
-
-
-def _told_length(response: httpx.Response) -> int:
-    """Of a body that may be read past the parser; 0: of none."""
-    told = response.headers.get("content-length", "")
-    plain = "transfer-encoding" not in response.headers and "network_stream" in response.extensions
-    return int(told) if plain and told.isdigit() else 0
 
 
 async def _read(response: httpx.Response, limit: int) -> bytes:

@@ -27,6 +27,20 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _checked_proxy(said: str) -> str:
+    """``environment``, ``none``, or an http(s) address without credentials."""
+    if said in ("environment", "none"):
+        return said
+    parts = urlsplit(said)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise ValueError("a proxy is `environment`, `none`, or an address like http://proxy.example:3128")
+    if parts.username is not None:
+        raise ValueError(
+            "credentials never stand in an address: say `environment`, and put them into HTTPS_PROXY of the node"
+        )
+    return said.rstrip("/")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -76,6 +90,12 @@ class Remote(Strict):
     )
     ca: Path | None = Field(
         default=None, description="PEM file of the authority of its certificate, when it is private."
+    )
+    proxy: Annotated[str, AfterValidator(_checked_proxy)] = Field(
+        default="environment",
+        description="Through which HTTP proxy it is asked: `http://host:port`, `none`, or as HTTPS_PROXY and NO_PROXY of "
+        "the node's process say (`environment`). The proxy looks names up itself: those that this node can look up too "
+        "are held to `private` all the same, the others are the proxy's to refuse.",
     )
 
 

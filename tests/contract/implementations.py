@@ -145,15 +145,27 @@ def _virtual_node(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _mirrored_node(folder: Path) -> Iterator[tuple[str, str]]:
-    """A node that is filled and the mirror before it, which believes no tag and no absence for any time."""
+def _mirrored_node_on_postgresql(folder: Path) -> Iterator[tuple[str, str]]:
+    with postgresql.server() as cluster:
+        secret = folder / "index.dsn"
+        secret.touch(mode=0o600)
+        secret.write_text(cluster.database())
+        with _mirrored_node(folder, index={"postgresql": {"dsn_file": str(secret)}}) as urls:
+            yield urls
+
+
+@contextlib.contextmanager
+def _mirrored_node(folder: Path, **settings: Any) -> Iterator[tuple[str, str]]:
+    """A node that is filled and the mirror before it, which believes no tag and no absence for any time. ``settings``:
+    of the mirror's node."""
     with many(folder) as make:
         origin, secret = make("origin"), folder / "origin.secret"
         secret.touch(mode=0o600)
         secret.write_text(f"{ENGINE.username}:{ENGINE.password}")
         upstream = {"name": "origin", "url": origin.url, "credentials": {"file": str(secret)}}
         believes = {"tag_seconds": 0, "negative_seconds": 0, "keep_deleted": False}
-        mirror = make("cache", kind="mirror", scope="cache", mirror={"upstreams": [upstream], **believes})
+        declared = {"upstreams": [upstream], **believes}
+        mirror = make("cache", kind="mirror", scope="cache", mirror=declared, **settings)
         yield origin.url, mirror.url
 
 
@@ -223,6 +235,13 @@ ALL = (
     Implementation("client-virtual-node", _remote, EVERYTHING - {EXTENSION}, _virtual_node, ("slow",)),
     Implementation(
         "client-mirror-node", _mirrored, EVERYTHING - {EXTENSION, CATALOG, FORGETS}, _mirrored_node, ("slow",)
+    ),
+    Implementation(
+        "client-mirror-node-postgresql",
+        _mirrored,
+        EVERYTHING - {EXTENSION, CATALOG, FORGETS},
+        _mirrored_node_on_postgresql,
+        ("slow", "clients"),
     ),
     Implementation(
         "client-docker-registry",

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from oci_wire.client import RemoteRegistry
+from oci_wire.client import RemoteRegistry, kept
 from oci_wire.client.addresses import CheckedTransport, Reach
 from oci_wire.digest import Digest
 from oci_wire.errors import DigestInvalid, Forbidden, TimedOut, Unreachable, Untrusted
-from oci_wire.registry import Call
+from oci_wire.registry import BlobStream, ByteRange, Call
+from oci_wire.streams import ForThreads
 from tests.certificates import Authority
 
 LAYER = os.urandom(3 * 1024 * 1024 + 17)
@@ -103,6 +106,150 @@ async def test_a_long_body_that_stands_still_is_given_up() -> None:
     async with plain(serving(*parts, hang=True), seconds=0.1) as remote:
         with pytest.raises(TimedOut):
             await (await remote.open_blob(CALL, "a/b", DIGEST)).read()
+
+
+class Counted:
+    """Connections that were made, around what serves them."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve, self.made = serve, 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.made += 1
+        await self._serve(reader, writer)
+
+
+async def test_one_connection_carries_one_long_body_after_the_other() -> None:
+    served = Counted(serving(LAYER, LAYER, LAYER))
+    async with plain(served) as remote:
+        assert await (await remote.open_blob(CALL, "a/b", DIGEST)).read() == LAYER
+        assert await (await remote.open_blob(CALL, "a/b", DIGEST, ByteRange(1_000_000))).read() == LAYER[1_000_000:]
+        assert await _on_threads(await remote.open_blob(CALL, "a/b", DIGEST, verify=False)) == LAYER
+    assert served.made == 1
+
+
+async def test_a_body_that_was_left_takes_its_connection_along() -> None:
+    served = Counted(serving(LAYER, LAYER))
+    async with plain(served) as remote:
+        async with await remote.open_blob(CALL, "a/b", DIGEST) as stream:
+            await anext(stream.chunks)
+        assert await (await remote.open_blob(CALL, "a/b", DIGEST)).read() == LAYER
+    assert served.made == 2
+
+
+@pytest.mark.parametrize("said", [b"Connection: close\r\n", b""])
+async def test_a_connection_that_ends_meanwhile_is_not_used_again(said: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (said, len(LAYER)) + LAYER)
+        writer.close()
+
+    async with plain(serve) as remote:
+        for _ in range(3):
+            assert await (await remote.open_blob(CALL, "a/b", DIGEST)).read() == LAYER
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("size", [100, len(LAYER)])
+async def test_a_connection_that_ends_as_it_is_asked_again_costs_nobody_an_error(size: int) -> None:
+    """It is idle, and closed only once the next request has come."""
+    content, asked = LAYER[:size], 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await reader.readuntil(b"\r\n\r\n")
+        asked += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + content)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            asked += 1
+        writer.close()
+
+    async with plain(serve) as remote:
+        for _ in range(2):
+            assert await (await remote.open_blob(CALL, "a/b", Digest.of(content))).read() == content
+    assert asked == 3
+
+
+async def _on_threads(stream: BlobStream) -> bytes:
+    """All of it, as a thread takes it."""
+    assert isinstance(stream.chunks, ForThreads) and stream.chunks.bulky
+    came, counted, here = bytearray(), 0, threading.get_ident()
+
+    def sink(piece: memoryview) -> None:
+        assert threading.get_ident() != here
+        came.extend(piece)
+
+    async with stream, aclosing(stream.chunks.taken(sink, asyncio.to_thread)) as counts:
+        async for count in counts:
+            counted += count
+            assert len(came) == counted
+    return bytes(came)
+
+
+@pytest.mark.parametrize("bodies", [(LAYER,), (LAYER[:1_500_000], LAYER), (LAYER[:10], LAYER[:700_000], LAYER)])
+async def test_a_thread_takes_a_long_body_also_when_it_is_cut(bodies: tuple[bytes, ...]) -> None:
+    async with plain(serving(*bodies)) as remote:
+        assert await _on_threads(await remote.open_blob(CALL, "a/b", DIGEST, verify=False)) == LAYER
+
+
+async def test_a_thread_takes_a_part_of_a_body_and_no_more() -> None:
+    async with plain(serving(LAYER + b"more", LAYER)) as remote:
+        for _ in range(2):
+            stream = await remote.open_blob(CALL, "a/b", DIGEST, ByteRange(500_000))
+            assert await _on_threads(stream) == LAYER[500_000:]
+
+
+async def test_a_thread_is_not_kept_by_a_body_that_stands_still() -> None:
+    parts = [LAYER[: 400_000 + at * 10] for at in range(12)]
+    async with plain(serving(*parts, hang=True), seconds=0.1) as remote:
+        with pytest.raises(TimedOut):
+            await _on_threads(await remote.open_blob(CALL, "a/b", DIGEST, verify=False))
+
+
+async def test_what_a_sink_raises_ends_it() -> None:
+    class Full(Exception):
+        pass
+
+    def full(piece: memoryview) -> None:
+        raise Full
+
+    async with (
+        plain(serving(LAYER)) as remote,
+        await remote.open_blob(CALL, "a/b", DIGEST, verify=False) as stream,
+    ):
+        assert isinstance(stream.chunks, ForThreads)
+        with pytest.raises(Full):
+            async for _ in stream.chunks.taken(full, asyncio.to_thread):
+                pass
+
+
+async def test_tls_is_taken_by_threads_and_its_connection_used_again(authority: Authority, tmp_path: Path) -> None:
+    served = Counted(serving(LAYER, LAYER, LAYER))
+    async with listening(served, certified(authority, tmp_path / "node")) as port:
+        url, context = f"https://localhost:{port}", authority.trusted()
+        async with registry(url, Reach("localhost"), context) as remote:
+            for _ in range(3):
+                assert await _on_threads(await remote.open_blob(CALL, "a/b", DIGEST, verify=False)) == LAYER
+    assert served.made == 1
+
+
+async def test_idle_connections_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "KEPT_SECONDS", 0.1)
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LAYER) + LAYER)
+        assert await reader.read() == b""
+        ended.set()
+        writer.close()
+
+    async with plain(serve) as remote:
+        assert await (await remote.open_blob(CALL, "a/b", DIGEST)).read() == LAYER
+        assert not ended.is_set()
+        async with asyncio.timeout(5):
+            await ended.wait()
 
 
 @pytest.fixture

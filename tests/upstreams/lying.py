@@ -41,7 +41,7 @@ class Plan:
     def spoilt(self, request: Request, honest: Reply) -> Reply:
         route = Route.of(request.path)
         spoils = route is not None and route.kind in self._kinds and request.method in self._methods
-        if not spoils or honest.status not in (200, 206) or self._random.random() >= self.share:
+        if not spoils or honest.status not in (200, 206, 304) or self._random.random() >= self.share:
             return honest
         slow = self.slow and self._random.random() < self.slow
         fault = self._random.choice(self._slow_among if slow else self.among)

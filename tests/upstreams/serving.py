@@ -72,11 +72,14 @@ def refusal(status: int, code: str, message: str = "", **headers: str) -> Reply:
 
 
 class Server:
-    """``seen``: every request so far, in order. ``answer`` runs in the server's thread."""
+    """``seen``: every request so far, in order; ``connections``: how many there were.
+
+    ``answer`` runs in the server's thread."""
 
     def __init__(self, answer: Callable[[Request], Reply], address: str = "127.0.0.1", port: int = 0) -> None:
         self._answer, self._address, self._port = answer, address, port
         self.seen: list[Request] = []
+        self.connections = 0
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
@@ -133,6 +136,7 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.connections += 1
         self._tasks.add(task)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -1,8 +1,9 @@
-"""One blob on its way from an upstream: to the disk, and to everybody who waits for it.
+"""One blob on its way from an upstream: to the disk, and to everybody who waits for it (reading.py).
 
 The upstream is read once, at its own pace; each reader follows in the growing file at theirs. The bytes are hashed as
 they come, and **the last piece of every answer is withheld until the digest of the whole matches**: what is not what its
 digest says is never complete, neither at a client nor in the cache. A stream that breaks is taken up where it broke.
+What is long goes from the connection to the file on a thread, without the event loop (``ForThreads``).
 
 When the disk takes no more, or the blob is larger than the cache, the bytes pass through memory: a window of them, which
 the slowest reader moves.
@@ -16,17 +17,21 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from io import FileIO
+from typing import Protocol
 
 from oci_wire.digest import Digest
 from oci_wire.errors import RangeInvalid, RegistryError, Unavailable
 from oci_wire.registry import BlobStream, Chunks
-from oci_wire.streams import Owned, close
+from oci_wire.streams import ForThreads, Run, close
+from registry_node.growing import FilePart
 from registry_node.storage.incoming import Incoming, ended, whole
 from registry_node.storage.store import Store
 
 log = logging.getLogger(__name__)
-PIECE = 512 * 1024  # bytes that are written, hashed and handed on at once
+PIECE = 512 * 1024  # bytes that are written, hashed and handed on at once, on the event loop's way
 WINDOW = 8 * PIECE  # bytes in memory when they cannot be stored
 _LATE = 0.1  # seconds after which a smaller piece goes on
 MAX_CUTS = 5  # in a row, without PROGRESS bytes between them
@@ -43,6 +48,19 @@ class Part:
     size: int = 0
 
 
+class Follower(Protocol):
+    """Somebody who reads. ``at``: the next byte that they need from here."""
+
+    at: int
+
+
+class _NotKept(Exception):
+    """The disk does not take these bytes."""
+
+    def __init__(self, piece: bytes) -> None:
+        self.piece = piece
+
+
 class WrongBytes(Unavailable):
     """What an upstream sent is not what its digest says."""
 
@@ -50,26 +68,29 @@ class WrongBytes(Unavailable):
 
 
 class Fill:
-    """``task`` runs it. Readers ``join`` and leave; ``size`` is known once ``opened`` is set."""
+    """Readers come and go; ``size`` is known once ``opened`` is set."""
 
-    def __init__(self, digest: Digest, part: Part, store: Store, open_at: Open, most: int | None) -> None:
+    def __init__(
+        self, digest: Digest, part: Part, store: Store, open_at: Open, most: int | None, *, threads: Run
+    ) -> None:
         """``most``: bytes of the largest blob that is kept."""
         self.digest, self.incoming, self.upstream = digest, part.incoming, ""
-        self._store, self._open, self._most = store, open_at, most
+        self._store, self._open, self._most, self._threads = store, open_at, most, threads
         self.size, self.received = part.size, part.incoming.size  # ``received``: bytes that readers can have
         self.keys: set[str] = set()  # the repositories that get it
         self.verified, self.stored, self.cuts = False, True, 0
         self.opened = asyncio.Event()
         self.error: BaseException | None = None
-        self.readers: set[Reading] = set()
+        self.readers: set[Follower] = set()
         self.began = time.monotonic()
         self._told = asyncio.Event()
         self._window: deque[bytes] = deque()
         self._window_at = 0  # where the window begins in the blob
+        self._file: FileIO | None = None
         try:
-            self._file = os.open(part.incoming.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = FileIO(part.incoming.path)
         except OSError:  # nothing can be written there
-            self._file, self.stored = -1, False
+            self.stored = False
 
     # The side of the upstream
 
@@ -88,7 +109,7 @@ class Fill:
                 last_cut = self.received
                 if self.cuts > MAX_CUTS:
                     raise
-        await self._verify()
+        self._verify()
 
     async def _stream(self) -> Chunks:
         """The bytes from where we are."""
@@ -105,9 +126,50 @@ class Fill:
             self.stored = False
         self.opened.set()
         self.tell()
-        return Owned(stream.chunks, stream.aclose)
+        return stream.chunks
 
     async def _take_all(self, chunks: Chunks) -> None:
+        try:
+            if self.stored and isinstance(chunks, ForThreads) and chunks.bulky:
+                await self._take_on_threads(chunks)
+            else:
+                await self._take_in_pieces(chunks)
+        finally:
+            await close(chunks)
+        if self.received < self.size:
+            raise Unavailable(
+                f"upstream {self.upstream} ended {self.digest} after {self.received} of {self.size} bytes"
+            )
+
+    async def _take_on_threads(self, chunks: ForThreads) -> None:
+        """What the disk does not take goes on in memory; the rest is then asked for again."""
+        loop, write = asyncio.get_running_loop(), self._store.guarded("a blob", self.incoming.write)
+
+        def sink(piece: memoryview) -> None:
+            try:
+                write(piece, self.size)
+            except RegistryError as error:
+                log.warning("%s is not kept: %s", self.digest, error)
+                raise _NotKept(bytes(piece)) from error
+            loop.call_soon_threadsafe(self._came, self.incoming.size)
+
+        try:
+            async with aclosing(chunks.taken(sink, self._threads)) as counts:
+                async for _ in counts:
+                    pass
+        except _NotKept as error:
+            self.stored, self._window_at = False, self.incoming.size
+            await self._pass_on(error.piece)
+            self._came(self.incoming.size + len(error.piece))
+        finally:
+            self._came(self.incoming.size)
+
+    def _came(self, received: int) -> None:
+        """Readers can have so many bytes."""
+        self.received = max(self.received, received)
+        self.tell()
+
+    async def _take_in_pieces(self, chunks: Chunks) -> None:
         """Writes each piece while the next one is on its way."""
         running: asyncio.Task[None] | None = None
         try:
@@ -124,11 +186,6 @@ class Fill:
         finally:
             if running is not None:
                 await ended(running)
-            await close(chunks)
-        if self.received < self.size:
-            raise Unavailable(
-                f"upstream {self.upstream} ended {self.digest} after {self.received} of {self.size} bytes"
-            )
 
     async def _take(self, piece: bytes) -> None:
         if self.received + len(piece) > self.size:
@@ -137,8 +194,7 @@ class Fill:
             self.stored, self._window_at = False, self.received
         if not self.stored:
             await self._pass_on(piece)
-        self.received += len(piece)
-        self.tell()
+        self._came(self.received + len(piece))
 
     async def _stored(self, piece: bytes) -> bool:
         try:
@@ -152,7 +208,7 @@ class Fill:
         """Waits for room in the window: the slowest reader decides."""
         await asyncio.get_running_loop().run_in_executor(None, self.incoming.hasher.update, piece)
         while self._in_window() + len(piece) > WINDOW:
-            await self._next()
+            await self.news()
         self._window.append(piece)
 
     def _in_window(self) -> int:
@@ -162,9 +218,8 @@ class Fill:
             self._window_at += len(self._window.popleft())
         return sum(map(len, self._window))
 
-    async def _verify(self) -> None:
-        found = await self._store.from_disk("a blob", self.incoming.hasher.hexdigest)
-        if found != self.digest.hex:
+    def _verify(self) -> None:
+        if self.incoming.hasher.hexdigest() != self.digest.hex:
             raise WrongBytes(f"upstream {self.upstream} sent other bytes than {self.digest}")
         self.verified = True
         self.tell()
@@ -173,7 +228,8 @@ class Fill:
         told, self._told = self._told, asyncio.Event()
         told.set()
 
-    async def _next(self) -> None:
+    async def news(self) -> None:
+        """Returns when something has happened."""
         await self._told.wait()
 
     def fail(self, error: BaseException) -> None:
@@ -196,26 +252,28 @@ class Fill:
         while not self.verified:
             if self.error is not None:
                 raise self.error
-            await self._next()
+            await self.news()
 
-    async def read(self, start: int, stop: int) -> bytes:
-        """At least one byte, at most up to ``stop``, as soon as there is one. Raises why there will be none."""
-        while self.received <= start:
-            if self.error is not None:
-                raise self.error
-            await self._next()
-        end = min(stop, self.received, start + PIECE)
-        if start < self.incoming.size:
-            return await self._from_file(start, min(end, self.incoming.size))
-        return self._from_window(start, end)
+    @property
+    def in_file(self) -> int:
+        """Bytes that readers can have out of the file; what is beyond goes by in memory."""
+        return min(self.received, self.incoming.size)
 
-    async def _from_file(self, start: int, end: int) -> bytes:
-        found = await self._store.from_disk("a blob", os.pread, self._file, end - start, start)
+    def part(self, start: int, end: int) -> FilePart:
+        """Raises Unavailable when the file could not be opened."""
+        if self._file is None:
+            raise Unavailable(f"the part of {self.digest} that is here cannot be read; ask again")
+        return FilePart(self._file, start, end - start)
+
+    async def read(self, part: FilePart) -> bytes:
+        """At least a byte of it."""
+        found = await self._store.from_disk("a blob", os.pread, part.file.fileno(), part.count, part.offset)
         if not found:
             raise Unavailable(f"the part of {self.digest} that was here is gone; ask again")
         return found
 
-    def _from_window(self, start: int, end: int) -> bytes:
+    def from_window(self, start: int, end: int) -> bytes:
+        """At least one byte."""
         at = self._window_at
         for piece in self._window:
             if at <= start < at + len(piece):
@@ -225,39 +283,8 @@ class Fill:
 
     def close(self) -> None:
         """Once nobody reads it any more and no more is coming."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
-
-
-class Reading:
-    """One answer out of a fill: the bytes ``at`` to ``stop``, which are set once the size is known. ``left`` is called
-    once, when it ends."""
-
-    def __init__(self, fill: Fill, left: Callable[[Reading], None]) -> None:
-        self.fill, self.at, self.stop, self._left = fill, 0, 0, left
-        fill.readers.add(self)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Each piece once the next one is here, the last one once the whole is verified."""
-        held = b""
-        while self.at < self.stop:
-            piece = await self.fill.read(self.at, self.stop)
-            self.at += len(piece)
-            if not self.fill.stored:
-                self.fill.tell()
-            if held:
-                yield held
-            held = piece
-        await self.fill.until_verified()
-        if held:
-            yield held
-
-    async def leave(self) -> None:
-        if self in self.fill.readers:
-            self.fill.readers.discard(self)
-            self.fill.tell()
-            self._left(self)
+        if self._file is not None:
+            self._file.close()
 
 
 async def _gathered(chunks: Chunks) -> AsyncIterator[bytes]:

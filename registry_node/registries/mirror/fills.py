@@ -7,23 +7,27 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TypeVar
 
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, new_hasher
 from oci_wire.errors import DigestInvalid, RegistryError, Unavailable
 from oci_wire.registry import BlobStream, ByteRange
-from oci_wire.streams import Owned
 from registry_node.metrics import write_line
 from registry_node.registries.mirror.counts import Counts
-from registry_node.registries.mirror.fill import Fill, Open, Part, Reading, WrongBytes
+from registry_node.registries.mirror.fill import Fill, Open, Part, WrongBytes
 from registry_node.registries.mirror.placing import Placing
+from registry_node.registries.mirror.reading import Reading
 from registry_node.storage.blobs import add_blob
 from registry_node.storage.changes import Transaction
-from registry_node.storage.incoming import Incoming
+from registry_node.storage.incoming import Incoming, whole
 from registry_node.storage.store import Store
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+THREADS = 8  # that read from upstreams; a fill that nothing comes for has none
 _PARTS = 32  # of stopped fills that are kept, until the node ends
 
 
@@ -40,6 +44,7 @@ class Fills:
         self._running: dict[Digest, Fill] = {}
         self._tasks: dict[Fill, asyncio.Task[None]] = {}
         self._parts: OrderedDict[Digest, Part] = OrderedDict()
+        self._threads = ThreadPoolExecutor(THREADS, "towpath-fill")
         self.filled: Callable[[], None] = lambda: None
         self.blame: Callable[[str], None] = lambda _: None
 
@@ -75,10 +80,9 @@ class Fills:
             if not size:
                 await fill.until_verified()
         except BaseException:
-            await reading.leave()
+            await reading.aclose()
             raise
-        found = Descriptor(OCTET_STREAM, digest, size)
-        return BlobStream(found, reading.at, reading.stop, Owned(reading.chunks(), reading.leave))
+        return BlobStream(Descriptor(OCTET_STREAM, digest, size), reading.at, reading.stop, reading)
 
     async def _joined(self, digest: Digest, open_at: Open) -> Fill:
         while (running := self._running.get(digest)) is not None and self._tasks[running].cancelling():
@@ -92,6 +96,9 @@ class Fills:
             self._counts.resumed += 1
         return self._begin(digest, part, open_at)
 
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await whole(asyncio.get_running_loop().run_in_executor(self._threads, work))
+
     def _new(self, digest: Digest) -> Incoming:
         """A disk that is full or broken keeps nobody from pulling: then nothing is kept."""
         path = self._store.files.temp_path()
@@ -102,7 +109,7 @@ class Fills:
             return Incoming(path, digest.algorithm, new_hasher(digest.algorithm))
 
     def _begin(self, digest: Digest, part: Part, open_at: Open) -> Fill:
-        fill = Fill(digest, part, self._store, open_at, self._most)
+        fill = Fill(digest, part, self._store, open_at, self._most, threads=self._on_thread)
         self._running.setdefault(digest, fill)  # one that is not kept may run beside it
         self._tasks[fill] = asyncio.create_task(self._run(fill))
         self._tasks[fill].add_done_callback(lambda _: self._ended(fill))
@@ -216,3 +223,4 @@ class Fills:
         """The node ends."""
         for task in self._tasks.values():
             task.cancel()
+        self._threads.shutdown(wait=False)

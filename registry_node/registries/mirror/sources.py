@@ -24,7 +24,10 @@ class Sources(Protocol):
     def key(self, repository: str, ns: str) -> str:
         """The name under which copies are kept. Raises NameUnknown: no upstream may be asked for it."""
 
-    async def resolve(self, call: Call, repository: str, reference: str) -> Answer[Descriptor]: ...
+    async def resolve(
+        self, call: Call, repository: str, reference: str, *, known: Descriptor | None = None
+    ) -> Answer[Descriptor]:
+        """``known``: what a tag named when it was last asked, which an upstream may confirm in fewer words."""
 
     async def get_manifest(
         self, call: Call, repository: str, reference: str, *, refresh: bool = False

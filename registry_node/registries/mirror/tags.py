@@ -143,11 +143,12 @@ class Tags:
         return _Answered(answered, manifest)
 
     async def _question(self, place: Place, tag: str, known: Check | None) -> tuple[Named, Manifest | None]:
-        """One HEAD when there is a copy to compare with, else the manifest itself."""
+        """One conditional HEAD when there is a copy to compare with, else the manifest itself."""
         if known is None:
             given = await self._manifests.ask(place, tag)
             return Named(str(given.manifest.digest), given.upstream), given.manifest
-        answer = await self._sources.resolve(place.shared, place.repository, tag)
+        copy = await self._cache.descriptor(place.key, Digest.parse(known.digest))
+        answer = await self._sources.resolve(place.shared, place.repository, tag, known=copy)
         digest = answer.value.digest
         here = await self._cache.descriptor(place.key, digest)
         if here is not None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import httpx
@@ -15,12 +15,11 @@ import httpx
 from oci_wire.client import RemoteRegistry
 from oci_wire.errors import Denied, DigestInvalid, RangeInvalid, RegistryError, TimedOut, Unauthorized, UpstreamFailed
 from oci_wire.registry import BlobStream
-from oci_wire.streams import Owned, close
 from registry_node.registries.upstreams.asked import UpstreamStatus
 from registry_node.registries.upstreams.budget import Allowance
 from registry_node.registries.upstreams.circuit import CLOSED, Circuit
 from registry_node.registries.upstreams.failures import ABSENT, failure, weighs
-from registry_node.registries.upstreams.flow import Pace, Patience, flowing
+from registry_node.registries.upstreams.flow import Flow, Pace
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -105,12 +104,8 @@ class Guarded:
             await held.enter_async_context(self._slot(self._slots))
             stream = await self._asked(question, self._answer_seconds)
             given_back = held.pop_all()
-
-        async def end() -> None:
-            async with given_back:
-                await close(stream.chunks)
-
-        return BlobStream(stream.descriptor, stream.start, stream.stop, Owned(self._flow(stream), end))
+        flow = Flow(stream.chunks, self._pace, self._count, self._failed, given_back.aclose)
+        return BlobStream(stream.descriptor, stream.start, stream.stop, flow)
 
     def status(self) -> UpstreamStatus:
         now = self._clock()
@@ -194,11 +189,5 @@ class Guarded:
             log.warning("upstream %s is left alone for %.0f s: %s", self.name, self._circuit.wait(self._clock()), error)
         return failed
 
-    async def _flow(self, stream: BlobStream) -> AsyncIterator[bytes]:
-        try:
-            async with aclosing(stream):
-                async for chunk in flowing(stream.chunks, self._pace, Patience()):
-                    self._received += len(chunk)
-                    yield chunk
-        except RegistryError as error:
-            raise self._failed(error) from error
+    def _count(self, received: int) -> None:
+        self._received += received

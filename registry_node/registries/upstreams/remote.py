@@ -11,12 +11,14 @@ import httpx
 from oci_wire.client import RemoteRegistry
 from oci_wire.client.addresses import CheckedTransport, Reach
 from oci_wire.client.credentials import KNOWN_REALMS
+from oci_wire.client.proxies import always, environment, no_proxy
 from registry_node.registries.upstreams.secrets import Credential
 from registry_node.settings.mirror import Remote
 
 CONNECTIONS = 32
 KEPT_FOR_TOKENS = 2  # connections besides those that are counted: the token service's
 Heard = Callable[[httpx.Response], Coroutine[Any, Any, None]]
+_PROXIES = {"environment": environment, "none": no_proxy}
 DOCKER_HUB = "registry-1.docker.io"
 
 
@@ -35,7 +37,12 @@ def client_of(
     if url.scheme == "https":
         context = ssl.create_default_context(cafile=remote.ca) if remote.ca else httpx.create_ssl_context()
     http = httpx.AsyncClient(
-        transport=CheckedTransport(Reach(url.host, remote.private), context, connections=connections + KEPT_FOR_TOKENS),
+        transport=CheckedTransport(
+            Reach(url.host, remote.private),
+            context,
+            connections=connections + KEPT_FOR_TOKENS,
+            proxy=_PROXIES.get(remote.proxy) or always(remote.proxy),
+        ),
         timeout=httpx.Timeout(answer_seconds, pool=None),
         event_hooks={"response": [heard] if heard else []},
     )

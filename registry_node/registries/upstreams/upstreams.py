@@ -68,11 +68,13 @@ class Upstreams:
     def status(self) -> tuple[UpstreamStatus, ...]:
         return tuple(each.status() for each in self._guarded.values())
 
-    async def resolve(self, call: Call, repository: str, reference: str) -> Answer[Descriptor]:
-        """What a tag or digest names now, by HEAD."""
+    async def resolve(
+        self, call: Call, repository: str, reference: str, *, known: Descriptor | None = None
+    ) -> Answer[Descriptor]:
+        """What a tag or digest names now, by HEAD. ``known``: what it named when it was last asked."""
 
         async def question(one: Guarded, name: str) -> Descriptor:
-            return await one.ask_manifest(lambda: one.registry.resolve(call, name, reference), head=True)
+            return await one.ask_manifest(lambda: one.registry.resolve(call, name, reference, known=known), head=True)
 
         proven = looks_like_digest(reference)
         return await self._first(call, repository, question, ManifestUnknown(_unknown(reference)), proven=proven)

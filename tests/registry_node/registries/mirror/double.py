@@ -32,6 +32,7 @@ class Upstream:
         self.first = 0
         self.spans: list[ByteRange | None] = []
         self.bend: Callable[[Chunks], Chunks] = lambda chunks: chunks  # what becomes of a blob's bytes on the way
+        self.known: list[Descriptor | None] = []  # what each question for a tag had to compare with
         self.closed = 0  # streams that were closed
         self.blamed: list[str] = []
 
@@ -52,7 +53,10 @@ class Upstream:
             raise NameUnknown(f"no upstream may be asked for {repository}")
         return repository if "/" in repository else f"library/{repository}"
 
-    async def resolve(self, call: Call, repository: str, reference: str) -> Answer[Descriptor]:
+    async def resolve(
+        self, call: Call, repository: str, reference: str, *, known: Descriptor | None = None
+    ) -> Answer[Descriptor]:
+        self.known.append(known)
         await self._question("resolve")
         return Answer(self.name, await self.registry.resolve(call, repository, reference))
 
