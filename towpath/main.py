@@ -36,6 +36,7 @@ VERBS: dict[str, Verb] = {
     "up": Verb("Operate", "towpath.operate:up", "Run the whole topology on this machine."),
     "down": Verb("Operate", "towpath.operate:down", "Stop what `up` started; the data stays."),
     "status": Verb("Operate", "towpath.operate:status", "One row a node: where it answers and how it is."),
+    "render": Verb("Operate", "towpath.render:render", "The nodes for Kubernetes, Compose or Prometheus."),
     # Images: towpath/images.py
     "ls": Verb("Images", "towpath.images:ls", "List repositories of a scope, or tags of a repository."),
     "inspect": Verb("Images", "towpath.images:inspect", "Digest, size, platforms and layers of an image."),
@@ -47,7 +48,9 @@ VERBS: dict[str, Verb] = {
     "trace": Verb("Flow", "towpath.tracing:trace", "By which edges, when, by whom and on what evidence an image came."),
     "replicate": Verb("Flow", "towpath.moving:replicate", "Bring a replica up to date now."),
     "cleanup": Verb("Flow", "towpath.moving:cleanup", "Apply a scope's cleanup rules, or preview them (--dry-run)."),
-    # Access: towpath/setup.py
+    # Access: towpath/login.py, setup.py
+    "login": Verb("Access", "towpath.login:login", "Sign in at the nodes, for docker, podman, skopeo and others."),
+    "kube-secret": Verb("Access", "towpath.login:kube_secret", "Print a Kubernetes pull secret for a robot."),
     "setup": Verb("Access", "towpath.setup:setup", "What to write so that a client uses a mirror or virtual."),
     # System: towpath/system.py
     "serve": Verb("System", "towpath.system:serve", "Run one registry node."),

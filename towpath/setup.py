@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from towpath.exits import Exit
+from towpath.node_urls import authority_of, url_of
 from towpath.output import PLAIN, Options
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
-    from topology.model import MirrorNode, VirtualNode
     from towpath.client_setup import Front, Setup
 
 Client = Literal["docker", "podman", "buildah", "skopeo", "containerd", "buildkit", "kubernetes"]
@@ -73,43 +72,13 @@ def _front(workspace: Workspace, name: str) -> Front:
             next=f"mirrors and virtuals: {known}; any other node is named in the image itself, HOST:PORT/NAME:TAG",
             exit=Exit.USAGE,
         )
-    url = _url(workspace, name, node)
+    url = url_of(workspace, name)
     grants = node_grants(topology, name)
     return Front(
         name,
         url,
         served_by(topology, name),
-        "" if url.startswith("http://") else _authority(workspace, node),
+        "" if url.startswith("http://") else authority_of(workspace, name),
         any(each.to == ANYBODY and Action.PULL in each.allow for each in grants),
         isinstance(node, VirtualNode) and node.push_to is not None,
     )
-
-
-def _url(workspace: Workspace, name: str, node: MirrorNode | VirtualNode) -> str:
-    """As it runs here; else as it is declared: plain http on this machine alone."""
-    from sites.addresses import loopback_addresses
-
-    if url := workspace.state.read_addresses().get(name):
-        return url
-    host = workspace.topology.sites[node.site].hosts[node.host]
-    if host.loopback:
-        return loopback_addresses(workspace.topology)[name].url
-    return f"https://{host.reached_at}:{node.port}"
-
-
-def _authority(workspace: Workspace, node: MirrorNode | VirtualNode) -> str:
-    """PEM of the topology's own authority; "" for a node whose certificate comes from elsewhere."""
-    topology = workspace.topology
-    if node.tls is not None or topology.tls is None:
-        return ""
-    path = topology.base / topology.tls.ca.cert
-    try:
-        return Path(path).read_text()
-    except OSError as error:
-        raise Problem(
-            "no-authority",
-            f"the certificate of the topology's authority cannot be read: {error}",
-            where="tls.ca.cert",
-            next=f"put it at {path}: clients must be given it",
-            exit=Exit.USAGE,
-        ) from None

@@ -14,8 +14,9 @@ from oci_wire.client.attempts import Retry, once_only
 from oci_wire.client.credentials import Credentials, Origin, Source
 from oci_wire.client.deletes import Deletes
 from oci_wire.client.remote_extension import RemoteExtension
-from oci_wire.client.transport import Transport
+from oci_wire.client.transport import Ask, Transport
 from oci_wire.client.where import Where
+from oci_wire.registry import Call
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
@@ -72,6 +73,10 @@ class RemoteRegistry(Deletes, RemoteExtension):
     async def aclose(self) -> None:
         if self._owned is not None:
             await self._owned.aclose()
+
+    async def sign_in(self, call: Call) -> None:
+        """Asks the registry to know the credentials, and for nothing else. Raises Unauthorized, Unavailable."""
+        await self._transport.send(call, Ask("GET", "/v2/"))
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,44 @@
+"""Where clients reach a node: as it runs here, else as it is declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from topology.model import ExternalNode, Placed
+from towpath.exits import Exit
+from towpath.problem import Problem
+from towpath.workspace import Workspace
+
+
+def url_of(workspace: Workspace, name: str) -> str:
+    """``http://127.0.1.1:5001``: plain http on this machine alone."""
+    from sites.addresses import loopback_addresses
+
+    topology = workspace.topology
+    node = topology.nodes[name]
+    if isinstance(node, ExternalNode):
+        return node.url + (node.base_path or "")
+    if url := workspace.state.read_addresses().get(name):
+        return url
+    host = topology.sites[node.site].hosts[node.host]
+    if host.loopback:
+        return loopback_addresses(topology)[name].url
+    return f"https://{host.reached_at}:{node.port}"
+
+
+def authority_of(workspace: Workspace, name: str) -> str:
+    """PEM of the topology's own authority; "" for a node whose certificate comes from elsewhere. Raises Problem."""
+    topology, node = workspace.topology, workspace.topology.nodes[name]
+    if not isinstance(node, Placed) or node.tls is not None or topology.tls is None:
+        return ""
+    path = topology.base / topology.tls.ca.cert
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        raise Problem(
+            "no-authority",
+            f"the certificate of the topology's authority cannot be read: {error}",
+            where="tls.ca.cert",
+            next=f"put it at {path}: clients must be given it",
+            exit=Exit.USAGE,
+        ) from None

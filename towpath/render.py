@@ -1,0 +1,129 @@
+"""``towpath render``: the declared nodes for places that others run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from topology.model import Placed
+from towpath.exits import Exit
+from towpath.output import PLAIN, Options
+from towpath.problem import Problem
+from towpath.workspace import HERE, Where, Workspace
+
+if TYPE_CHECKING:
+    from sites.node_settings import Placement
+
+Form = Literal["kubernetes", "compose", "prometheus"]
+IMAGE = "an image that holds towpath: see docs/guides/rendering.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be rendered. ``image``: of a node's container."""
+
+    workspace: Workspace
+    names: tuple[str, ...]
+    image: str
+    namespace: str
+
+
+def render(
+    form: Annotated[Form, Parameter(help="For what.")],
+    /,
+    *,
+    site: Annotated[str | None, Parameter(help="Only the nodes of this site (a cluster, a machine).")] = None,
+    image: Annotated[str | None, Parameter(help="The container image of a node (kubernetes, compose).")] = None,
+    namespace: Annotated[str | None, Parameter(help="Kubernetes namespace, Compose project (default: the topology's name).")] = None,
+    folder: Annotated[Path | None, Parameter(name="--to", help="Write the files into this folder instead.")] = None,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Print what makes the declared nodes run, or be watched, elsewhere. Nothing is started.
+
+    Kubernetes and Compose texts carry hashes of the users' secrets and the nodes' own logins: keep them as secrets."""
+    out, workspace = options.open(), where.open()
+    if image is None and form != "prometheus":
+        raise Problem("no-image", f"render {form} needs to know {IMAGE}", next="add --image HOST/towpath:VERSION", exit=Exit.USAGE)
+    name = namespace or workspace.topology.metadata.name
+    files = FORMS[form](Wanted(workspace, _chosen(workspace, site), image or "", name))
+    if folder is not None:
+        _write(folder, files)
+    for path, text in files.items():
+        if folder is not None:
+            out.emit({"file": str(folder / path)}, f"wrote {folder / path}")
+        else:
+            out.emit({"file": path, "content": text}, text if len(files) == 1 else f"# {path}\n{text}")
+    return Exit.DONE
+
+
+def _kubernetes(wanted: Wanted) -> Mapping[str, str]:
+    from sites.render.contained import contained
+    from sites.render.kubernetes import kubernetes
+
+    topology = wanted.workspace.topology
+    nodes = contained(topology, _placements(wanted.workspace), wanted.names)
+    return {"towpath.yaml": kubernetes(topology, nodes, namespace=wanted.namespace, image=wanted.image)}
+
+
+def _compose(wanted: Wanted) -> Mapping[str, str]:
+    from sites.render.compose import compose
+    from sites.render.contained import contained
+
+    placements = _placements(wanted.workspace)
+    nodes = contained(wanted.workspace.topology, placements, wanted.names)
+    logins = {
+        each.name: {source: login for source in each.logins if (login := placements[each.name].reach[source].login)}
+        for each in nodes
+    }
+    return {"compose.yaml": compose(nodes, project=wanted.namespace, image=wanted.image, logins=logins)}
+
+
+def _prometheus(wanted: Wanted) -> Mapping[str, str]:
+    from sites.render.prometheus import rules, scrape
+
+    topology = wanted.workspace.topology
+    return {"prometheus.yml": scrape(topology, wanted.names), "towpath-rules.yml": rules(topology, wanted.names)}
+
+
+FORMS: Mapping[str, Callable[[Wanted], Mapping[str, str]]] = {
+    "kubernetes": _kubernetes,
+    "compose": _compose,
+    "prometheus": _prometheus,
+}
+
+
+def _placements(workspace: Workspace) -> dict[str, Placement]:
+    """Logins that our nodes need at each other are made in the state folder, as ``up`` does."""
+    from sites.credentials import users_of
+    from sites.loopback_placement import logins_of, placements
+
+    topology, state = workspace.topology, workspace.state
+    workspace.check_secrets()
+    state.check(topology.metadata.name)
+    people, logins = users_of(topology), logins_of(topology)
+    state.claim(topology.metadata.name, workspace.file)
+    return placements(topology, state, people, logins)
+
+
+def _chosen(workspace: Workspace, site: str | None) -> tuple[str, ...]:
+    topology = workspace.topology
+    if site is not None and site not in topology.sites:
+        known = ", ".join(topology.sites)
+        raise Problem("unknown-name", f"there is no site {site!r}", next=f"known: {known}", exit=Exit.USAGE)
+    names = [name for name, node in topology.nodes.items() if isinstance(node, Placed) and site in (None, node.site)]
+    if not names:
+        raise Problem("nothing-to-render", f"no node of ours stands in {site or 'any site'}", exit=Exit.USAGE)
+    return tuple(names)
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    from sites.state import write_private
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        write_private(folder / path, text.encode())
