@@ -57,7 +57,8 @@ def write_logins(path: Path, logins: Sequence[Login]) -> None:
     credential store: an entry beside that would not be read."""
     content = _read(path)
     store = content.get("credsStore") or next(
-        (name for host, name in content.get("credHelpers", {}).items() if any(host == one.authority for one in logins)), None
+        (name for host, name in content.get("credHelpers", {}).items() if any(host == one.authority for one in logins)),
+        None,
     )
     if store:
         raise Problem(
@@ -74,7 +75,9 @@ def write_logins(path: Path, logins: Sequence[Login]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text() or "{}") if path.exists() else {}
-        if isinstance(content, dict) and all(isinstance(content.get(each, {}), dict) for each in ("auths", "credHelpers")):
+        if isinstance(content, dict) and all(
+            isinstance(content.get(each, {}), dict) for each in ("auths", "credHelpers")
+        ):
             return content
         why = "it is no object with `auths`"
     except (OSError, ValueError) as error:

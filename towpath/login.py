@@ -21,7 +21,9 @@ from towpath.output import PLAIN, Options
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
-Nodes = Annotated[tuple[str, ...], Parameter(help="Nodes (default: every node of ours where the user may do something).")]
+Nodes = Annotated[
+    tuple[str, ...], Parameter(help="Nodes (default: every node of ours where the user may do something).")
+]
 _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # RFC 1123, as Kubernetes wants names
 
 
@@ -29,7 +31,9 @@ async def login(
     nodes: Nodes = (),
     /,
     *,
-    auth_file: Annotated[Path | None, Parameter(help="The file to write (default: where docker and podman look).")] = None,
+    auth_file: Annotated[
+        Path | None, Parameter(help="The file to write (default: where docker and podman look).")
+    ] = None,
     password_stdin: Annotated[bool, Parameter(negative="", help="Read the password or token from stdin.")] = False,
     who: Who = ANYBODY,
     where: Where = HERE,
@@ -97,7 +101,9 @@ def _chosen(workspace: Workspace, given: Sequence[str], user: str) -> list[str]:
     ours = [name for name, node in workspace.topology.nodes.items() if isinstance(node, Placed)]
     if unknown := [name for name in given if name not in ours]:
         known = ", ".join(ours)
-        raise Problem("unknown-name", f"there is no node {unknown[0]!r} of ours", next=f"known: {known}", exit=Exit.USAGE)
+        raise Problem(
+            "unknown-name", f"there is no node {unknown[0]!r} of ours", next=f"known: {known}", exit=Exit.USAGE
+        )
     chosen = list(dict.fromkeys(given)) or [name for name in ours if _welcome(workspace.topology, name, user)]
     if not chosen:
         raise Problem(

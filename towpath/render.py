@@ -38,7 +38,9 @@ def render(
     *,
     site: Annotated[str | None, Parameter(help="Only the nodes of this site (a cluster, a machine).")] = None,
     image: Annotated[str | None, Parameter(help="The container image of a node (kubernetes, compose).")] = None,
-    namespace: Annotated[str | None, Parameter(help="Kubernetes namespace, Compose project (default: the topology's name).")] = None,
+    namespace: Annotated[
+        str | None, Parameter(help="Kubernetes namespace, Compose project (default: the topology's name).")
+    ] = None,
     folder: Annotated[Path | None, Parameter(name="--to", help="Write the files into this folder instead.")] = None,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -48,7 +50,9 @@ def render(
     Kubernetes and Compose texts carry hashes of the users' secrets and the nodes' own logins: keep them as secrets."""
     out, workspace = options.open(), where.open()
     if image is None and form != "prometheus":
-        raise Problem("no-image", f"render {form} needs to know {IMAGE}", next="add --image HOST/towpath:VERSION", exit=Exit.USAGE)
+        raise Problem(
+            "no-image", f"render {form} needs to know {IMAGE}", next="add --image HOST/towpath:VERSION", exit=Exit.USAGE
+        )
     name = namespace or workspace.topology.metadata.name
     files = FORMS[form](Wanted(workspace, _chosen(workspace, site), image or "", name))
     if folder is not None:

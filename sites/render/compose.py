@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sites.render.contained import CA, DATA, SETTINGS, TLS, USER, Contained
-
-_TEMPLATES = Environment(  # noqa: S701 - YAML; all values through tojson
-    loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
-)
+from sites.render.texts import text_of
 
 
-def compose(
-    nodes: Sequence[Contained], *, project: str, image: str, logins: Mapping[str, Mapping[str, Path]]
-) -> str:
+def compose(nodes: Sequence[Contained], *, project: str, image: str, logins: Mapping[str, Mapping[str, Path]]) -> str:
     """``logins``: the files in which they lie, by node and by whom they are for: Compose mounts them, so that no secret
     stands in the text."""
-    return _TEMPLATES.get_template("compose.yaml.j2").render(
+    return text_of(
+        "compose.yaml.j2",
         nodes=nodes,
         project=project,
         image=image,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -128,7 +128,8 @@ def _authorities(topology: Topology, reach: Mapping[str, Reach]) -> Iterator[tup
 
 def _without_neighbours(topology: Topology) -> Topology:
     """Containers do not share their folders."""
-    apart: Callable[[object], object] = lambda node: (
-        node.model_copy(update={"neighbours": ()}) if isinstance(node, MirrorNode) else node
-    )
-    return topology.model_copy(update={"nodes": {name: apart(node) for name, node in topology.nodes.items()}})
+    alone = {
+        name: node.model_copy(update={"neighbours": ()}) if isinstance(node, MirrorNode) else node
+        for name, node in topology.nodes.items()
+    }
+    return topology.model_copy(update={"nodes": alone})

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sites.render.contained import CA, DATA, SETTINGS, TLS, USER, Contained
+from sites.render.texts import text_of
 from topology.model import LocalNode, MirrorNode, Topology
 
-_TEMPLATES = Environment(  # noqa: S701 - YAML; all values through tojson
-    loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
-)
 _STORAGE = 50 * 2**30  # bytes, where the topology names no size
 _ROOM = 1.2  # beyond the quota: uploads under way, trash, the index
 
 
 def kubernetes(topology: Topology, nodes: Sequence[Contained], *, namespace: str, image: str) -> str:
     """One YAML text of many documents; the Namespace first. ``image``: of the node's container."""
-    return _TEMPLATES.get_template("kubernetes.yaml.j2").render(
+    return text_of(
+        "kubernetes.yaml.j2",
         nodes=nodes,
         namespace=namespace,
         image=image,

@@ -10,14 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sites.render.contained import address_of, scheme_of
+from sites.render.texts import text_of
 from topology.model import LocalNode, Placed, Topology
 
-_TEMPLATES = Environment(  # noqa: S701 - YAML; all values through tojson
-    loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
-)
 _REQUESTS = "registry_http_requests_total"
 _DURATIONS = "registry_http_request_duration_seconds_bucket"
 _PULLS = 'method="GET",handler="manifest"'  # blobs last as long as they are large
@@ -46,7 +42,8 @@ class Alert:
 def scrape(topology: Topology, names: Sequence[str]) -> str:
     """prometheus.yml: a job for each scheme, the rules beside it."""
     targets = [_target(topology, name) for name in names]
-    return _TEMPLATES.get_template("prometheus.yml.j2").render(
+    return text_of(
+        "prometheus.yml.j2",
         topology=topology.metadata.name,
         jobs={scheme: [each for each in targets if each.scheme == scheme] for scheme in ("http", "https")},
         authority=topology.tls is not None,
@@ -56,9 +53,14 @@ def scrape(topology: Topology, names: Sequence[str]) -> str:
 def rules(topology: Topology, names: Sequence[str]) -> str:
     """A rules file: alerts on nodes, and on each scope with an SLA."""
     shown = {node.scope for name in names if isinstance(node := topology.nodes[name], LocalNode)}
-    alerts = {"nodes": list(_of_nodes(topology)), **{scope: list(_of_scope(topology, scope)) for scope in sorted(shown)}}
-    return _TEMPLATES.get_template("prometheus-rules.yml.j2").render(
-        topology=topology.metadata.name, alerts={group: each for group, each in alerts.items() if each}
+    alerts = {
+        "nodes": list(_of_nodes(topology)),
+        **{scope: list(_of_scope(topology, scope)) for scope in sorted(shown)},
+    }
+    return text_of(
+        "prometheus-rules.yml.j2",
+        topology=topology.metadata.name,
+        alerts={group: each for group, each in alerts.items() if each},
     )
 
 
@@ -81,7 +83,9 @@ def _of_nodes(topology: Topology) -> Iterator[Alert]:
     soon = f"predict_linear({free}[6h], 4 * 3600) < 0"
     yield Alert("TowpathDiskFull", f"{free} < 5e9 or {soon}", "5m", "page", "{{ $labels.node }} runs out of disk")
     ends = f"registry_tls_certificate_expiry_seconds{{{mine}}} < {int(_RENEWAL.total_seconds())}"
-    yield Alert("TowpathCertificateEnds", ends, "1h", "ticket", "the certificate of {{ $labels.node }} ends within 14 days")
+    yield Alert(
+        "TowpathCertificateEnds", ends, "1h", "ticket", "the certificate of {{ $labels.node }} ends within 14 days"
+    )
     refused = f"registry_settings_refused{{{mine}}} > 0"
     yield Alert("TowpathSettingsRefused", refused, "1m", "ticket", "{{ $labels.node }} holds to its former settings")
     left = f"towpath_upstream_budget_left{{{mine}}} / towpath_upstream_budget_limit{{{mine}}} < 0.1"

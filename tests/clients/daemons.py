@@ -21,6 +21,8 @@ import pytest
 from tests.tools import require
 
 _START_SECONDS = 45.0
+_NO_CRI = 'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+_CRI = '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "native"\n'  # overlayfs is not everywhere
 
 
 class Daemon:
@@ -100,15 +102,15 @@ def docker_daemon(settings: str = "{}") -> Iterator[Daemon]:
 
 
 @contextmanager
-def containerd() -> Iterator[Daemon]:
+def containerd(*, cri: bool = False) -> Iterator[Daemon]:
+    """``cri``: with the socket's other half, by which a kubelet pulls."""
     program, client = require("containerd"), require("ctr")
     _require_root("containerd")
     with _folder() as folder:
         settings = folder / "config.toml"
         settings.write_text(
             f'version = 2\nroot = "{folder / "root"}"\nstate = "{folder / "state"}"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-            f'[grpc]\naddress = "{folder / "socket"}"\n'
+            f'{"" if cri else _NO_CRI}[grpc]\naddress = "{folder / "socket"}"\n{_CRI if cri else ""}'
         )
         probe = [client, "-a", str(folder / "socket"), "version"]
         daemon = Daemon(folder, [program, "-c", str(settings)], probe)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from towpath.main import run
 
@@ -27,14 +29,17 @@ tls: {ca: {cert: ca.crt, key: {env: CA_KEY}}}
 slas:
   gold: {availability: 99.95, pullP95: 150ms, rpo: 15m, rto: 30m, minFailureDomains: 2}
 scopes:
-  pool: {class: ci, grants: [{to: ci, allow: [pull, push]}, {to: ana, allow: [pull]}], quota: {bytes: 100GiB, onExceed: reject}}
+  pool:
+    class: ci
+    grants: [{to: ci, allow: [pull, push]}, {to: ana, allow: [pull]}]
+    quota: {bytes: 100GiB, onExceed: reject}
   prod: {class: prod, sla: gold, write: promotion-only, grants: [{to: ana, allow: [pull]}]}
 nodes:
   hub: {kind: external, url: https://registry-1.docker.io, auth: {env: HUB}}
   pool-eu: {kind: local, scope: pool, site: eu, host: eu-1, port: 5001}
   prod-eu: {kind: local, scope: prod, role: primary, site: eu, host: eu-1, port: 5002}
   prod-us: {kind: local, scope: prod, role: replica, site: us, host: us-1, port: 5002}
-  cache: {kind: mirror, upstreams: [hub], repositories: ['library/**'], tagTtl: 1h, maxBytes: 300GiB, site: eu, host: eu-1, port: 5003}
+  cache: {kind: mirror, upstreams: [hub], repositories: ['library/**'], maxBytes: 300GiB, site: eu, host: eu-1, port: 5003}
   all:
     kind: virtual
     members: [pool-eu, cache]
@@ -53,13 +58,18 @@ SECRETS = {"ANA": DOLLARS, "CI_TOKEN": "ci-token-of-a-robot-1", "HUB": "acme:can
 Render = Callable[..., dict[str, str]]
 
 
+def _public_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "topology.yaml").write_text(TOPOLOGY)
     (tmp_path / "ca.crt").write_text(PEM)
-    (tmp_path / "release.pub").write_text("")
+    (tmp_path / "release.pub").write_bytes(_public_key())
     return tmp_path
 
 

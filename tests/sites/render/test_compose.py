@@ -14,7 +14,8 @@ import yaml
 from registry_node.settings import NodeSettings
 from tests.sites.render.conftest import DOLLARS, Render
 
-SCHEMA = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
+SCHEMA = Path(__file__).parent / "data" / "compose-spec.json"
+VALIDATOR = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def project(render: Render) -> dict[str, Any]:
 
 
 def test_the_specification_takes_it(project: dict[str, Any]) -> None:
-    jsonschema.validate(project, SCHEMA)
+    VALIDATOR.validate(project)
     assert set(project["services"]) == {"pool-eu", "prod-eu", "prod-us", "cache", "all"}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**project, "services": {"x": {"imago": 1}}}, SCHEMA)
+        VALIDATOR.validate({**project, "services": {"x": {"imago": 1}}})
 
 
 def test_compose_gives_the_node_what_was_meant(project: dict[str, Any]) -> None:

@@ -41,11 +41,11 @@ def test_the_validator_would_find_a_mistake(documents: Documents) -> None:
 
 def test_the_node_reads_its_settings_from_the_secret(documents: Documents) -> None:
     local = settings(documents, "pool-eu")
-    assert (local.listen.host, local.listen.port, str(local.data)) == ("0.0.0.0", 5001, "/var/lib/towpath")  # noqa: S104
+    assert (local.listen.host, local.listen.port, str(local.data)) == ("0.0.0.0", 5001, "/var/lib/towpath")
     assert local.tls is not None and str(local.tls.key) == "/etc/towpath/tls/tls.key"
     pod = documents["StatefulSet", "pool-eu"]["spec"]["template"]["spec"]
     mounted = {each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
-    assert mounted == {"/var/lib/towpath", "/etc/towpath/node", "/etc/towpath/tls", "/tmp"}  # noqa: S108
+    assert mounted == {"/var/lib/towpath", "/etc/towpath/node", "/etc/towpath/tls", "/tmp"}
     assert {"name": "tls", "secret": {"secretName": "pool-eu-tls", "defaultMode": 0o440}} in pod["volumes"]
 
 
