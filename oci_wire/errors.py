@@ -15,6 +15,7 @@ RegistryError                      code, message, detail; status by table
 ├── SizeInvalid                    SIZE_INVALID 400
 ├── TagInvalid                     TAG_INVALID 400
 ├── Unauthorized                   UNAUTHORIZED 401
+│   └── LoginRefused               UNAUTHORIZED 401 (a token service does not take our own credentials)
 ├── Denied                         DENIED 403
 │   └── TagImmutable               DENIED 403
 ├── Unsupported                    UNSUPPORTED 405
@@ -119,6 +120,10 @@ class TagInvalid(RegistryError):
 
 class Unauthorized(RegistryError):
     code, status = "UNAUTHORIZED", 401
+
+
+class LoginRefused(Unauthorized):
+    """The credentials are wrong: whoever gives tokens for them says so. A registry's own 401 may mean less."""
 
 
 class Denied(RegistryError):

@@ -191,7 +191,7 @@ class App:
             raise NameUnknown("nothing is served at this path")
         trace.handler = f"towpath-{route.kind}"
         _require_method(request.method, operations.methods(route))
-        exchange = await self._exchange(request, Route(Endpoint.BASE, route.repository), trace)
+        exchange = await self._exchange(request, Route(Endpoint.BASE, route.repository, query=route.query), trace)
         if route.repository and route.kind != "why":
             exchange.caller.require_promote(route.repository)
         return await operations.answer(exchange, route)

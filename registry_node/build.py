@@ -94,12 +94,15 @@ def opened(settings: NodeSettings, *, shared: bool = False) -> Iterator[App]:
 def _virtual(settings: NodeSettings) -> Iterator[App]:
     """Its members' grants are its own, as they are now, where they declare none. Raises OSError, ValueError."""
     from registry_node.registries.virtual.opened import opened as virtual_of  # noqa: PLC0415 - others start without httpx
+    from registry_node.registries.virtual.opened import watch  # noqa: PLC0415
     from registry_node.registries.virtual.short_way import MembersPrompt  # noqa: PLC0415
 
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     registry = virtual_of(settings, lambda: app.access.policy.grants)
     app = app_of(settings, registry)
     app.prompt = MembersPrompt(registry, app.access, app.records)
+    app.closing.append(registry.aclose)
+    watch(app.metrics, registry)
     yield app
     if app.log is not None:
         app.log.flush()

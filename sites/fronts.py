@@ -69,6 +69,7 @@ def virtual_settings(topology: Topology, name: str, node: VirtualNode, reach: Ma
         "unmatched": node.unmatched,
         "resolve": node.resolve,
         "push_to": node.push_to,
+        "hosts": list(node.hosts),
         "answer_seconds": _seconds(node.answer_within),
     }
     return {name: value for name, value in told.items() if value is not None}
@@ -111,6 +112,7 @@ def _member(topology: Topology, node: VirtualNode, name: str, reach: Reach, oute
     return {
         **_remote(topology, name, reach),
         "kind": "remote" if isinstance(declared, ExternalNode) else declared.kind,
+        "hosts": list(hosts_of(topology, name)),
         "data": str(reach.data) if reach.data and isinstance(declared, LocalNode | MirrorNode) else None,
         "grants": [each.model_dump(mode="json") for each in grants],
         "write": write_policy(topology, name),

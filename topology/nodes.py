@@ -128,7 +128,8 @@ class MirrorNode(Placed):
 
 
 class VirtualNode(Placed):
-    """``owns``: which members may answer for a prefix, in order; ``unmatched``: what happens to the other names."""
+    """``owns``: which members may answer for a prefix, in order; ``unmatched``: what happens to the other names;
+    ``hosts``: other names that its images are called by."""
 
     kind: Literal["virtual"]
     members: Nodes
@@ -136,6 +137,7 @@ class VirtualNode(Placed):
     unmatched: Literal["deny", "members"] = "deny"
     resolve: Literal["order", "newest"] = "order"
     push_to: NodeName | None = None
+    hosts: tuple[Authority, ...] = ()
     answer_within: Duration | None = None
 
 

@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "schema": Verb("Author", "towpath.author:schema", "Print the JSON Schema of the topology language."),
     "graph": Verb("Author", "towpath.author:graph", "Draw how images may move: text, Mermaid or SVG."),
     "explain": Verb("Author", "towpath.author:explain", "Say what a finding's code means and how to fix it."),
+    "can": Verb("Author", "towpath.permission:can", "Say who may do what, and by which line of the topology."),
     # Operate: towpath/operate.py
     "up": Verb("Operate", "towpath.operate:up", "Run the whole topology on this machine."),
     "down": Verb("Operate", "towpath.operate:down", "Stop what `up` started; the data stays."),

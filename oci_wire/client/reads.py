@@ -12,7 +12,14 @@ from oci_wire.client.transport import Ask
 from oci_wire.client.where import Remote
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest, looks_like_digest
-from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestTooLarge, ManifestUnknown
+from oci_wire.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    RegistryError,
+    Unreachable,
+)
 from oci_wire.manifest import ACCEPTED, MAX_BYTES, Manifest
 from oci_wire.reference import check_tag
 from oci_wire.registry import BlobStream, ByteRange, Call
@@ -24,6 +31,14 @@ class Reads(Remote):
     async def ping(self, call: Call) -> None:
         """Whether it is a registry that lets us in (``/v2/``). Raises Unauthorized, Unreachable, NameUnknown."""
         await self._transport.send(call, Ask("GET", str(routes.base())))
+
+    async def answers(self) -> bool:
+        """Whether anybody answers there at all, whatever they say: one request, past ``retry``."""
+        try:
+            await self._transport.send_once(Call(), Ask("GET", str(routes.base())))
+        except RegistryError as error:
+            return not isinstance(error, Unreachable)
+        return True
 
     async def resolve(
         self, call: Call, repository: str, reference: str, *, known: Descriptor | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,7 @@ from oci_wire.client.long_bodies import LONG_BODY, past_the_parser, told_length
 from oci_wire.client.tokens import NOTHING, Authority, Need
 from oci_wire.errors import (
     Internal,
+    LoginRefused,
     RegistryError,
     TimedOut,
     Unauthorized,
@@ -36,6 +38,8 @@ MAX_ERROR_BYTES = 64 * 1024
 ERROR_SECONDS, TOKEN_SECONDS = 10.0, 60.0  # for the whole body: a byte now and then keeps no read timeout waiting
 MAX_BODY_BYTES = 32 * 1024 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
+NOTES = ("age", "warning")  # what a mirror says of an answer that may be old (RFC 9111)
+_NOTE = re.compile(r"[\x20-\x7e]{1,500}")
 _AUTH_ROUNDS = 3  # no token yet, a token that no longer counts, the answer
 _HTTP_FAULTS = (httpx.TransportError, httpx.DecodingError, httpx.StreamError)
 
@@ -75,7 +79,8 @@ class Answer:
 
 
 class Transport:
-    """Talks to one registry. ``url`` is its origin with the base path, e.g. ``https://host:5000/registry``."""
+    """Talks to one registry. ``url`` is its origin with the base path, e.g. ``https://host:5000/registry``; ``proxy``
+    says that it stands before others (remote.py)."""
 
     def __init__(
         self,
@@ -86,8 +91,9 @@ class Transport:
         realms: frozenset[str],
         retry: Retry,
         clock: Callable[[], float],
+        proxy: bool = False,
     ) -> None:
-        self._client = client
+        self._client, self._proxy = client, proxy
         self._base = httpx.URL(url.rstrip("/") + "/")
         self.home = Origin.of(self._base)
         self._authority = Authority(self.home, credentials, self._fetch_token, realms, clock)
@@ -132,6 +138,8 @@ class Transport:
         """The caller closes it."""
         response = await self._authorised(call, ask)
         if response.status_code in ask.expect:
+            if self._proxy:
+                call.notes.update(_notes(response))
             return response
         try:
             raise await _error(response, ask.default)
@@ -140,6 +148,8 @@ class Transport:
 
     async def _authorised(self, call: Call, ask: Ask) -> httpx.Response:
         url = self.locate(ask.target)
+        if self._proxy and call.ns and ask.method in ("GET", "HEAD"):
+            url = url.copy_set_param("ns", call.ns)
         for attempt in range(_AUTH_ROUNDS):
             known = await self._authority.header(ask.need) if Origin.of(url) == self.home else None
             response = await self._redirected(call, ask, url, known)
@@ -200,7 +210,7 @@ class Transport:
         response = await self._send(Call(), request)
         try:
             if response.status_code in (400, 401, 403):
-                raise Unauthorized(f"{Origin.of(request.url)} refused these credentials ({response.status_code})")
+                raise _refused(request, response)
             if response.status_code != 200:
                 raise await _error(response, None)
             with faults(Origin.of(request.url)):
@@ -222,6 +232,18 @@ class _Connection:
             self._connected, self.idle = True, getattr(facts["return_value"], "kept", False)
         elif event == "http11.send_request_headers.started":
             self.idle = self.idle or not self._connected
+
+
+def _refused(request: httpx.Request, response: httpx.Response) -> Unauthorized:
+    """By a token service: the credentials that it was shown, or whoever showed none."""
+    shown = "authorization" in request.headers or request.method == "POST"
+    where = f"{Origin.of(request.url)} refused {'these credentials' if shown else 'a token without credentials'}"
+    return (LoginRefused if shown else Unauthorized)(f"{where} ({response.status_code})")
+
+
+def _notes(response: httpx.Response) -> dict[str, str]:
+    found = {name: response.headers.get(name, "") for name in NOTES}
+    return {name: value for name, value in found.items() if _NOTE.fullmatch(value)}
 
 
 @contextmanager

@@ -17,6 +17,10 @@ class Member(Remote):
     """One of the registries behind a virtual."""
 
     kind: Literal["local", "mirror", "virtual", "remote"] = Field(description="What it is; remote: not one of ours.")
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Values of `?ns=` (containerd) that mean this member, such as docker.io for a mirror of it.",
+    )
     data: Path | None = Field(
         default=None,
         description="A local member's data folder, when it is on this host: read at once, without its process.",
@@ -40,6 +44,10 @@ class Virtual(Strict):
     members: tuple[Member, ...] = Field(min_length=1, description="In the order in which they are asked.")
     owns: tuple[Owner, ...] = Field(
         default=(), description="Who owns which names; where several globs match, the first one holds."
+    )
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Values of `?ns=` that mean this virtual itself: other names that its images are called by.",
     )
     unmatched: Literal["deny", "members"] = Field(
         default="deny", description="Names that nobody owns: not there, or asked of all members."

@@ -13,7 +13,16 @@ from typing import TypeVar
 import httpx
 
 from oci_wire.client import RemoteRegistry
-from oci_wire.errors import Denied, DigestInvalid, RangeInvalid, RegistryError, TimedOut, Unauthorized, UpstreamFailed
+from oci_wire.errors import (
+    Denied,
+    DigestInvalid,
+    LoginRefused,
+    RangeInvalid,
+    RegistryError,
+    TimedOut,
+    Unauthorized,
+    UpstreamFailed,
+)
 from oci_wire.registry import BlobStream
 from registry_node.registries.upstreams.asked import UpstreamStatus
 from registry_node.registries.upstreams.budget import Allowance
@@ -29,7 +38,7 @@ BODY_SECONDS = 20.0  # for a whole manifest or list, once its first byte has com
 
 class Guarded:
     """``registry`` under the name ``name``. ``absent_when_refused``: 401 and 403 mean that it is not there for us, as
-    with registries that are asked anonymously."""
+    with registries that are asked anonymously; a login that a token service refuses is wrong all the same."""
 
     def __init__(
         self,
@@ -174,7 +183,8 @@ class Guarded:
 
     def _failed(self, error: RegistryError) -> RegistryError:
         """Counts it; the error to raise in its place."""
-        if self._absent_when_refused and isinstance(error, Unauthorized | Denied):
+        refused = isinstance(error, Unauthorized | Denied) and not isinstance(error, LoginRefused)
+        if self._absent_when_refused and refused:
             self._succeeded("absent")
             return ABSENT[0](f"not there for this node at upstream {self.name}")
         failed = failure(self.name, error)

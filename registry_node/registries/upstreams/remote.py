@@ -10,6 +10,7 @@ import httpx
 
 from oci_wire.client import RemoteRegistry
 from oci_wire.client.addresses import CheckedTransport, Reach
+from oci_wire.client.attempts import Retry, once_only
 from oci_wire.client.credentials import KNOWN_REALMS
 from oci_wire.client.proxies import always, environment, no_proxy
 from registry_node.registries.upstreams.secrets import Credential
@@ -28,8 +29,11 @@ def client_of(
     answer_seconds: float = 10.0,
     connections: int = CONNECTIONS,
     heard: Heard | None = None,
+    retry: Retry = once_only,
+    proxy: bool = False,
 ) -> RemoteRegistry:
-    """The client of a declared registry; ``aclose`` ends its connections. ``heard`` gets the head of every answer.
+    """The client of a declared registry; ``aclose`` ends its connections. ``heard`` gets the head of every answer;
+    ``retry``, ``proxy`` as in RemoteRegistry.
 
     Raises OSError when the file of its authority cannot be read."""
     url = httpx.URL(remote.url)
@@ -53,6 +57,8 @@ def client_of(
         realms=remote.realms,
         client=http,
         owned=True,
+        retry=retry,
+        proxy=proxy,
     )
 
 

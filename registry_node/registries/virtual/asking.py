@@ -8,19 +8,19 @@ whose bytes prove themselves, and among the owners of a prefix, who are declared
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from oci_wire.errors import BlobUnknown, LoopDetected, ManifestUnknown, NameUnknown, RegistryError
 from oci_wire.extension import Asked
 from oci_wire.registry import Call
 from registry_node.registries.upstreams.failures import ABSENT
-from registry_node.registries.virtual.doors import Door, MemberFailed
+from registry_node.registries.virtual.doors import Door
+from registry_node.registries.virtual.failed import MemberFailed
+from registry_node.registries.virtual.notes import MEMBER, pass_on, warn
 from registry_node.registries.virtual.routing import Way
 
 T = TypeVar("T")
-MEMBER = "x-towpath-member"
-_SHOWN = 200  # characters of a Warning
 
 
 @dataclass(slots=True)
@@ -39,31 +39,40 @@ class Question:
     def heard(self, door: Door, outcome: str, reason: str = "") -> None:
         self.asked.append(Asked.model_validate({"member": door.name, "outcome": outcome, "reason": reason}))
 
+    def onward(self) -> Call:
+        """For a member: what it notes beside its answer is its own until that is taken."""
+        return replace(self.call, ns=self.way.ns, notes={})
+
     async def first(
         self,
         doors: Sequence[Door],
         may: Callable[[Door], Awaitable[bool]],
-        ask: Callable[[Door], Awaitable[T]],
+        ask: Callable[[Door, Call], Awaitable[T]],
     ) -> tuple[Door, T]:
-        """The first answer and who gave it. Raises MemberFailed, RangeInvalid, LoopDetected, NameUnknown, and
-        ManifestUnknown or BlobUnknown where the repository is known."""
+        """The first answer and who gave it; what that one notes of its age goes on. Raises MemberFailed, RangeInvalid,
+        LoopDetected, NameUnknown, and ManifestUnknown or BlobUnknown where the repository is known."""
         for door in doors:
-            found = await self._one(door, may, ask)
+            onward = self.onward()
+            found = await self._one(door, onward, may, ask)
             if found is not None:
-                self._answered(door, doors)
+                self._answered(door, doors, onward)
                 return door, found[0]
             if self.failed is not None and not (self.proven or self.way.owned):
                 break
         raise self.failed or self.unknown()
 
     async def _one(
-        self, door: Door, may: Callable[[Door], Awaitable[bool]], ask: Callable[[Door], Awaitable[T]]
+        self,
+        door: Door,
+        onward: Call,
+        may: Callable[[Door], Awaitable[bool]],
+        ask: Callable[[Door, Call], Awaitable[T]],
     ) -> tuple[T] | None:
         try:
             if not await may(door):
                 self.heard(door, "forbidden", "the caller may not pull it there")
                 return None
-            return (await door.ask(ask(door)),)
+            return (await door.ask(ask(door, onward)),)
         except ABSENT as error:
             self.absence(door, error)
         except MemberFailed as error:
@@ -82,16 +91,16 @@ class Question:
         self.heard(door, "failed", error.reason)
         self.failed = self.failed or error
 
-    def _answered(self, door: Door, doors: Sequence[Door]) -> None:
+    def _answered(self, door: Door, doors: Sequence[Door], onward: Call) -> None:
         self.heard(door, "answered")
         heard = {each.member for each in self.asked}
         for each in doors:
             if each.name not in heard:
                 self.heard(each, "not asked", f"{door.name} has it")
         self.call.notes[MEMBER] = door.name
+        pass_on(self.call, (onward.notes,))
         if self.failed is not None and not self.proven:
-            text = f"member {self.failed.member} could not answer; this is what {door.name} has"
-            self.call.notes["warning"] = f'199 towpath "{text[:_SHOWN]}"'
+            warn(self.call, f"member {self.failed.member} could not answer; this is what {door.name} has")
 
     def unknown(self) -> RegistryError:
         """The same words whether it is absent or forbidden; the log has why."""

@@ -7,6 +7,7 @@ not ours and lists no repositories to anybody (Docker Hub): a catalog is without
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from oci_wire.registry import Call, Page
 from registry_node.registries.virtual.asking import Question
 from registry_node.registries.virtual.doors import Door
 from registry_node.registries.virtual.merging import Source, merged
+from registry_node.registries.virtual.notes import warn
 from registry_node.registries.virtual.reads import VirtualReads
 from registry_node.registries.virtual.rights import caller_of
 
@@ -37,27 +39,24 @@ class VirtualLists(VirtualReads):
 
     async def repositories(self, call: Call, *, after: str = "", limit: int | None = None) -> Page[str]:
         call.remaining()
-        size = _page_size(limit)
-        sources = [
-            _source(door, partial(self._catalog, call, door, size), _itself, partial(self._lists, call, door))
-            for door in self.doors.values()
-        ]
-        return await merged(sources, _itself, after, limit) or Page(())
+        size, way = _page_size(limit), self.routing.of_all(call.ns)
+        sources = []
+        for door in self.doors_of(way):
+            own = replace(call, ns=way.ns, notes={})
+            sources.append(
+                _source(door, own, partial(_catalog, door, own, size), _itself, partial(self._lists, call, door))
+            )
+        return await merged(sources, _itself, after, limit, call) or Page(())
 
     async def tags(self, call: Call, repository: str, *, after: str = "", limit: int | None = None) -> Page[str]:
-        who, size = caller_of(call), _page_size(limit)
-        sources = [
-            _source(
-                door,
-                partial(_tags, call, door, repository, size),
-                _itself,
-                partial(door.rights.may_pull, who, repository),
-            )
-            for door in self._readable(call, repository)
-        ]
-        found = await merged(sources, _itself, after, limit)
+        question, size = self.question(call, repository, "latest"), _page_size(limit)
+        sources = []
+        for door in self._readable(question):
+            own, keep = question.onward(), partial(door.rights.may_pull, caller_of(call), repository)
+            sources.append(_source(door, own, partial(_tags, own, door, repository, size), _itself, keep))
+        found = await merged(sources, _itself, after, limit, call)
         if found is None:
-            raise self.question(call, repository, "latest").unknown()
+            raise question.unknown()
         return found
 
     async def referrers(
@@ -65,45 +64,43 @@ class VirtualLists(VirtualReads):
     ) -> Page[Descriptor]:
         """Of members where the caller may pull the digest: what refers to it may lie elsewhere than it does."""
         question = self.question(call, repository, str(digest))
-        sources = [
-            _source(
-                door,
-                partial(_referrers, question, door, artifact_type),
-                _digest,
-                bool,
-            )
-            for door in self._readable(call, repository)
-            if await self.may_pull(question, door)
-        ]
-        return await merged(sources, _digest, after, None) or Page(())
+        sources = []
+        for door in self._readable(question):
+            if await self.may_pull(question, door):
+                own = question.onward()
+                fetch = partial(_referrers, own, door, repository, (digest, artifact_type))
+                sources.append(_source(door, own, fetch, _digest, bool))
+        return await merged(sources, _digest, after, None, call) or Page(())
 
-    def _readable(self, call: Call, repository: str) -> list[Door]:
-        """Raises NameInvalid."""
-        way, who = self.question(call, repository, "latest").way, caller_of(call)
-        return [each for each in self.doors_of(way) if each.rights.may_pull(who, repository)]
+    def _readable(self, question: Question) -> list[Door]:
+        who, repository = caller_of(question.call), question.repository
+        return [each for each in self.doors_of(question.way) if each.rights.may_pull(who, repository)]
 
     def _lists(self, call: Call, door: Door, repository: str) -> bool:
         """Whether a catalog shows this repository of that member."""
-        routed = door.name in self.routing.of(repository).members
+        routed = door.name in self.routing.of(repository, call.ns).members
         return routed and door.rights.may_pull(caller_of(call), repository)
 
-    async def _catalog(self, call: Call, door: Door, size: int | None, after: str) -> Page[str]:
-        try:
-            return await door.registry.repositories(call, after=after, limit=size)
-        except _NO_CATALOG:
-            if door.kind != "remote":
-                raise
-            call.notes["warning"] = f'199 towpath "{door.name} lists no repositories; this list is without it"'
-            return Page(())
+
+async def _catalog(door: Door, call: Call, size: int | None, after: str) -> Page[str]:
+    try:
+        return await door.registry.repositories(call, after=after, limit=size)
+    except _NO_CATALOG:
+        if door.kind != "remote":
+            raise
+        warn(call, f"{door.name} lists no repositories; this list is without it")
+        return Page(())
 
 
 async def _tags(call: Call, door: Door, repository: str, size: int | None, after: str) -> Page[str]:
     return await door.registry.tags(call, repository, after=after, limit=size)
 
 
-async def _referrers(question: Question, door: Door, artifact_type: str, after: str) -> Page[Descriptor]:
-    digest, kind = Digest.parse(question.reference), artifact_type
-    return await door.registry.referrers(question.call, question.repository, digest, artifact_type=kind, after=after)
+async def _referrers(
+    call: Call, door: Door, repository: str, wanted: tuple[Digest, str], after: str
+) -> Page[Descriptor]:
+    digest, kind = wanted
+    return await door.registry.referrers(call, repository, digest, artifact_type=kind, after=after)
 
 
 def _page_size(limit: int | None) -> int | None:
@@ -112,9 +109,13 @@ def _page_size(limit: int | None) -> int | None:
 
 
 def _source(
-    door: Door, fetch: Callable[[str], Awaitable[Page[T]]], name: Callable[[T], str], keep: Callable[[str], bool]
+    door: Door,
+    call: Call,
+    fetch: Callable[[str], Awaitable[Page[T]]],
+    name: Callable[[T], str],
+    keep: Callable[[str], bool],
 ) -> Source[T]:
     async def asked(after: str) -> Page[T]:
         return await door.ask(fetch(after))
 
-    return Source(door.name, asked, name, keep, ordered=door.kind != "remote")
+    return Source(door.name, asked, name, keep, ordered=door.kind != "remote", notes=call.notes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Generic, TypeVar
 
 from oci_wire.errors import ManifestUnknown, NameUnknown
-from oci_wire.registry import Page
-from registry_node.registries.virtual.doors import MemberFailed
+from oci_wire.registry import Call, Page
+from registry_node.registries.virtual.failed import MemberFailed
+from registry_node.registries.virtual.notes import name_members, pass_on
 
 T = TypeVar("T")
 MOST_ITEMS, MOST_PAGES = 100_000, 10_000  # of a list that has to be read as a whole; of any list, for one page of ours
@@ -18,7 +19,8 @@ _PAGE = 1000
 
 class Source(Generic[T]):
     """One member's list from ``after`` on. ``fetch(after)`` gives a page; ``name`` is what items are ordered by; ``keep``
-    says which of them are shown. ``ordered``: it comes in byte order of names; others are read whole."""
+    says which of them are shown. ``ordered``: it comes in byte order of names; others are read whole. ``notes``: what the
+    member says beside it. ``known``: whether it knows of this list at all; ``gave``: whether something of it is shown."""
 
     def __init__(
         self,
@@ -28,12 +30,14 @@ class Source(Generic[T]):
         keep: Callable[[str], bool],
         *,
         ordered: bool,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
-        self._member, self._fetch, self._name, self._keep, self._ordered = member, fetch, name, keep, ordered
+        self.member, self.notes = member, {} if notes is None else notes
+        self._fetch, self._name, self._keep, self._ordered = fetch, name, keep, ordered
         self._waiting: list[T] = []
         self._at = self._pages = 0
         self._next: str | None = None
-        self.known = False  # whether the member knows of this list at all
+        self.known = self.gave = False
 
     async def begin(self, after: str) -> None:
         """Raises MemberFailed."""
@@ -56,13 +60,14 @@ class Source(Generic[T]):
 
     def advance(self) -> None:
         self._at += 1
+        self.gave = True
 
     async def _more(self) -> None:
         assert self._next is not None
         page = await self._fetch(self._next)
         names = [self._last, *map(self._name, page.items)]
         if any(one >= other for one, other in pairwise(names)):
-            raise MemberFailed(self._member, "its list is not in order")
+            raise MemberFailed(self.member, "its list is not in order")
         self._last, self._at = names[-1], 0
         self._waiting = [each for each in page.items if self._keep(self._name(each))]
         self._turn()
@@ -72,7 +77,7 @@ class Source(Generic[T]):
         """A page has been read: no list goes on for ever."""
         self._pages += 1
         if self._pages > MOST_PAGES:
-            raise MemberFailed(self._member, f"its list has more than {MOST_PAGES} pages")
+            raise MemberFailed(self.member, f"its list has more than {MOST_PAGES} pages")
 
     async def _all(self) -> None:
         found: dict[str, T] = {}
@@ -82,16 +87,17 @@ class Source(Generic[T]):
             found |= {self._name(each): each for each in page.items}
             self._turn()
             if len(found) > MOST_ITEMS:
-                raise MemberFailed(self._member, f"its list has more than {MOST_ITEMS} items")
+                raise MemberFailed(self.member, f"its list has more than {MOST_ITEMS} items")
             after = page.next
         shown = sorted(name for name in found if name > self._after and self._keep(name))
         self._waiting, self._next = [found[name] for name in shown], None
 
 
 async def merged(
-    sources: Sequence[Source[T]], name: Callable[[T], str], after: str, limit: int | None
+    sources: Sequence[Source[T]], name: Callable[[T], str], after: str, limit: int | None, call: Call
 ) -> Page[T] | None:
-    """The first items of all sources after a name. None: no source knows of the list. Raises MemberFailed."""
+    """The first items of all sources after a name; ``call`` is told who gave them. None: no source knows of the list.
+    Raises MemberFailed."""
     await asyncio.gather(*(each.begin(after) for each in sources))
     if not any(each.known for each in sources):
         return None
@@ -106,4 +112,12 @@ async def merged(
         for each, found in heads:
             if name(found) == first:
                 each.advance()
+    _tell(call, sources)
     return Page(tuple(items), name(items[-1]) if heads and items else None)
+
+
+def _tell(call: Call, sources: Sequence[Source[T]]) -> None:
+    """Of an empty list: who says so."""
+    known = [each for each in sources if each.known]
+    pass_on(call, (each.notes for each in known))
+    name_members(call, (each.member for each in known if each.gave or not any(other.gave for other in known)))

@@ -15,13 +15,15 @@ from oci_wire.reference import check_repository, check_tag
 from oci_wire.registry import BlobStream, ByteRange, Call
 from registry_node.recent import Recent
 from registry_node.registries.virtual.asking import Question
-from registry_node.registries.virtual.doors import Door, MemberFailed
+from registry_node.registries.virtual.doors import Door
+from registry_node.registries.virtual.failed import MemberFailed
 from registry_node.registries.virtual.reach import Reach
 from registry_node.registries.virtual.rights import caller_of
 from registry_node.registries.virtual.routing import Routing, Way
 from registry_node.settings.virtual import Virtual
 
 T = TypeVar("T")
+Ask = Callable[[Door, Call], Awaitable[T]]  # with the call for a member
 _REMEMBERED = 8192  # repositories
 
 
@@ -37,41 +39,41 @@ class VirtualReads:
 
     async def resolve(self, call: Call, repository: str, reference: str) -> Descriptor:
         question = self.question(call, repository, reference)
-        return await self._manifest(question, lambda door: door.registry.resolve(call, repository, reference))
+        return await self._manifest(question, lambda door, own: door.registry.resolve(own, repository, reference))
 
     async def get_manifest(self, call: Call, repository: str, reference: str) -> Manifest:
         question = self.question(call, repository, reference)
-        return await self._manifest(question, lambda door: door.registry.get_manifest(call, repository, reference))
+        return await self._manifest(question, lambda door, own: door.registry.get_manifest(own, repository, reference))
 
     async def stat_blob(self, call: Call, repository: str, digest: Digest) -> Descriptor:
         return await self._blob(
-            call, repository, digest, lambda door: door.registry.stat_blob(call, repository, digest)
+            call, repository, digest, lambda door, own: door.registry.stat_blob(own, repository, digest)
         )
 
     async def open_blob(self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None) -> BlobStream:
         return await self._blob(
-            call, repository, digest, lambda door: door.registry.open_blob(call, repository, digest, span)
+            call, repository, digest, lambda door, own: door.registry.open_blob(own, repository, digest, span)
         )
 
     # How
 
     def question(self, call: Call, repository: str, reference: str) -> Question:
-        """Raises NameInvalid, TagInvalid, DigestInvalid."""
+        """Raises NameInvalid, TagInvalid, DigestInvalid, NameUnknown (an ns that means nobody)."""
         call.remaining()
         proven = looks_like_digest(reference)
         reference = str(Digest.parse(reference)) if proven else check_tag(reference)
-        return Question(call, repository, reference, self.routing.of(check_repository(repository)), proven)
+        return Question(call, repository, reference, self.routing.of(check_repository(repository), call.ns), proven)
 
     def doors_of(self, way: Way) -> list[Door]:
         return [self.doors[name] for name in way.members]
 
-    async def _manifest(self, question: Question, ask: Callable[[Door], Awaitable[T]]) -> T:
+    async def _manifest(self, question: Question, ask: Ask[T]) -> T:
         doors = await self.order(question)
         door, found = await question.first(doors, partial(self.may_pull, question), ask)
         self._sources.put(question.repository, door.name)
         return found
 
-    async def _blob(self, call: Call, repository: str, digest: Digest, ask: Callable[[Door], Awaitable[T]]) -> T:
+    async def _blob(self, call: Call, repository: str, digest: Digest, ask: Ask[T]) -> T:
         """First of whoever gave the repository's manifest, then of the others."""
         question = self.question(call, repository, str(digest))
         doors, likely = self.doors_of(question.way), self._sources.get(repository)
@@ -89,7 +91,7 @@ class VirtualReads:
             return False
         wanted = partial(rights.may_pull, who, repository)
         digest = Digest.parse(question.reference)
-        return await door.ask(self._reach[door.name].reached(question.call, repository, digest, wanted))
+        return await door.ask(self._reach[door.name].reached(question.onward(), repository, digest, wanted))
 
     async def order(self, question: Question) -> list[Door]:
         """Who is asked, in order: as declared, or for a tag the local member first that set it last."""
@@ -112,7 +114,7 @@ class VirtualReads:
             question.heard(door, "forbidden", "the caller may not pull it there")
             return None
         try:
-            asked = door.registry.why(question.call, question.repository, question.reference)
+            asked = door.registry.why(question.onward(), question.repository, question.reference)
             pushed = (await door.ask(asked)).pushed
         except NameUnknown as error:
             question.absence(door, error)

@@ -15,9 +15,9 @@ from registry_node.access import Access
 from registry_node.known_heads import Asker, Target
 from registry_node.prompt import INLINE, Prompt, Rendered, rendered
 from registry_node.records import Records
-from registry_node.registries.virtual.asking import MEMBER
 from registry_node.registries.virtual.doors import Door
 from registry_node.registries.virtual.nearby import Nearby
+from registry_node.registries.virtual.notes import MEMBER
 from registry_node.registries.virtual.virtual import VirtualRegistry
 from registry_node.storage.neighbour import Neighbour
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
@@ -32,7 +33,12 @@ class VirtualRegistry(VirtualWrites, Unextended):
         self._reach_of_all = Reach(self)
 
     async def reached(self, call: Call, repository: str, digest: Digest, wanted: Callable[[str], bool]) -> bool:
-        return await self._reach_of_all.reached(call, repository, digest, wanted)
+        return await self._reach_of_all.reached(replace(call, notes={}), repository, digest, wanted)
+
+    async def aclose(self) -> None:
+        """Ends the connections to its members."""
+        for each in self.doors.values():
+            await each.aclose()
 
     async def why(self, call: Call, repository: str, reference: str) -> Explanation:
         """The very question that a read asks, and what became of it."""
@@ -42,7 +48,7 @@ class VirtualRegistry(VirtualWrites, Unextended):
             door, found = await question.first(
                 await self.order(question),
                 lambda each: self.may_pull(question, each),
-                lambda each: each.registry.resolve(call, repository, reference),
+                lambda each, own: each.registry.resolve(own, repository, reference),
             )
         inner = await _inside(question, door) if door else None
         self._not_asked(question)
@@ -74,7 +80,7 @@ async def _inside(question: Question, door: Door) -> Explanation | None:
     if door.kind == "remote":
         return None
     try:
-        found = await door.ask(door.registry.why(question.call, question.repository, question.reference))
+        found = await door.ask(door.registry.why(question.onward(), question.repository, question.reference))
     except RegistryError:
         return None
     if door.kind != "local":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
@@ -12,9 +13,10 @@ from oci_wire.manifest import Manifest
 from oci_wire.reference import check_repository, check_tag
 from oci_wire.registry import Call, Chunks, Upload
 from registry_node.registries.upstreams.failures import ABSENT
-from registry_node.registries.virtual.asking import MEMBER
+from registry_node.registries.virtual.bringing import Bringing
 from registry_node.registries.virtual.doors import Door
 from registry_node.registries.virtual.lists import VirtualLists
+from registry_node.registries.virtual.notes import MEMBER
 from registry_node.registries.virtual.rights import caller_of
 from registry_node.registries.virtual.sessions import Sessions
 
@@ -26,15 +28,17 @@ class VirtualWrites(VirtualLists):
     sessions: Sessions
 
     async def mount_blob(self, call: Call, repository: str, digest: Digest, source: str | None) -> bool:
-        """From another repository of the same member, when the caller may pull it there as well as here."""
+        """From another repository of the same member, when the caller may pull it there as well as here; or from one of
+        another member: then it is copied."""
         door = self._target(call, repository)
-        who = caller_of(call)
         if source is None:
-            may = door.rights.may_pull_everything(who)
-        else:
-            question = self.question(call, source, str(digest))
-            may = door.name in question.way.members and await self.may_pull(question, door)
-        return may and await door.tell(door.registry.mount_blob(call, repository, digest, source))
+            may = door.rights.may_pull_everything(caller_of(call))
+            return may and await door.tell(door.registry.mount_blob(call, repository, digest, None))
+        question = self.question(call, source, str(digest))
+        may = door.name in question.way.members and await self.may_pull(question, door)
+        if may and await door.tell(door.registry.mount_blob(call, repository, digest, source)):
+            return True
+        return await self._bringing(call, repository, door).blob_if_it_can_be(source, digest)
 
     async def put_blob(self, call: Call, repository: str, descriptor: Descriptor, chunks: Chunks) -> Descriptor:
         door = self._target(call, repository)
@@ -77,15 +81,18 @@ class VirtualWrites(VirtualLists):
     async def put_manifest(
         self, call: Call, repository: str, manifest: Manifest, *, tags: Sequence[str] = ()
     ) -> Descriptor:
-        """What is pushed is what a read gives at once: a tag that another member would answer for is refused."""
+        """What is pushed is what a read gives at once: a tag that another member would answer for is refused. And it is
+        whole where it is pushed (bringing.py)."""
         for tag in tags or (None,):
             door = self._target(call, repository, tag)
         for tag in tags:
             await self._require_seen(call, repository, check_tag(tag), manifest.digest, door)
+        bringing = self._bringing(call, repository, door)
+        await bringing.children(manifest)
         try:
             found = await door.tell(door.registry.put_manifest(call, repository, manifest, tags=tags))
         except ManifestBlobUnknown:
-            if not await self._brought(call, repository, manifest, door):
+            if not await bringing.blobs(manifest.blobs):
                 raise
             found = await door.tell(door.registry.put_manifest(call, repository, manifest, tags=tags))
         self._sources.put(repository, door.name)
@@ -122,7 +129,7 @@ class VirtualWrites(VirtualLists):
             raise Unsupported(
                 "nobody can push here or delete: no member is declared for it (push_to). Ask a member itself"
             )
-        way = self.routing.of(check_repository(repository))
+        way = self.routing.of(check_repository(repository), call.ns)
         if self.push_to not in way.members:
             raise Denied(
                 f"pushes to this registry go to {self.push_to}, which nobody asks for {repository} here ({way.rule}): it "
@@ -131,6 +138,9 @@ class VirtualWrites(VirtualLists):
             )
         call.notes[MEMBER] = self.push_to
         return self.doors[self.push_to]
+
+    def _bringing(self, call: Call, repository: str, door: Door) -> Bringing:
+        return Bringing(self, replace(call, notes={}), repository, door)
 
     def _session(self, call: Call, repository: str, upload_id: str) -> tuple[Door, str]:
         """Raises BlobUploadUnknown, and as ``_target``: rights end between two requests."""
@@ -142,7 +152,7 @@ class VirtualWrites(VirtualLists):
 
     async def _require_seen(self, call: Call, repository: str, tag: str, digest: Digest, door: Door) -> None:
         """Raises Denied when a read would go on giving another member's tag, MemberFailed when that cannot be known."""
-        way = self.routing.of(repository)
+        way = self.routing.of(repository, call.ns)
         doors = self.doors_of(way)
         if self.newest and door.kind == "local":
             await self._require_newest(call, repository, tag, [each for each in doors if each.kind == "local"], door)
@@ -166,24 +176,6 @@ class VirtualWrites(VirtualLists):
                 continue
             if pushed is not None and pushed > time.time():
                 raise _hidden(repository, tag, each, door, f"the one of {each.name} is said to be set in the future")
-
-    async def _brought(self, call: Call, repository: str, manifest: Manifest, door: Door) -> bool:
-        """Clients leave out blobs that a HEAD has found here, at whatever member: so they are brought to the one that
-        takes the push. Whether there were any."""
-        brought = 0
-        for blob in manifest.blobs:
-            try:
-                await door.ask(door.registry.stat_blob(call, repository, blob.digest))
-            except ABSENT:
-                try:
-                    stream = await self.open_blob(call, repository, blob.digest)
-                except ABSENT:
-                    return False
-                async with stream:
-                    await door.tell(door.registry.put_blob(call, repository, stream.descriptor, stream.chunks))
-                brought += 1
-        call.notes[MEMBER] = door.name
-        return brought > 0
 
 
 def _hidden(repository: str, tag: str, other: Door, door: Door, reason: str) -> Denied:

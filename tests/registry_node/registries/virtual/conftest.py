@@ -62,9 +62,13 @@ class Members:
         grants: dict[str, tuple[Grant, ...]] | None = None,
         write: dict[str, WritePolicy] | None = None,
         seconds: float = 5.0,
+        stands_for: dict[str, list[str]] | None = None,
         **settings: Any,
     ) -> VirtualRegistry:
-        declared = [{"name": name, "kind": kind, "url": "http://127.0.0.1:1"} for name, kind in self.kinds.items()]
+        declared = [
+            {"name": name, "kind": kind, "url": "http://127.0.0.1:1", "hosts": (stands_for or {}).get(name, [])}
+            for name, kind in self.kinds.items()
+        ]
         virtual = Virtual.model_validate({"members": declared, **settings})
         doors = [
             Door(name, self.kinds[name], registry, self._rights(name, grants or {}, write or {}), seconds)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oci_wire.errors import Unauthorized
 from oci_wire.memory import MemoryRegistry
 from oci_wire.registry import Call, Page
-from registry_node.registries.virtual.doors import MemberFailed
+from registry_node.registries.virtual.failed import MemberFailed
 from registry_node.registries.virtual.merging import Source, merged
 from tests.contract.content import image, push
 from tests.registry_node.registries.virtual.conftest import DEV, Members
@@ -38,7 +38,7 @@ async def test_pages_of_any_size_make_the_same_list(lists: list[tuple[set[str], 
     found: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = await merged([source(names, size, ordered=kind)[0] for names, kind in lists], str, after, limit)
+        page = await merged([source(names, size, ordered=kind)[0] for names, kind in lists], str, after, limit, Call())
         assert page is not None
         assert len(page.items) <= limit
         found += page.items
@@ -48,7 +48,7 @@ async def test_pages_of_any_size_make_the_same_list(lists: list[tuple[set[str], 
 
 async def test_no_more_is_read_than_a_page_needs() -> None:
     sources = [source({f"{kind}{number:04}" for number in range(1000)}, 10, ordered=True) for kind in "ab"]
-    page = await merged([each for each, _ in sources], str, "", 10)
+    page = await merged([each for each, _ in sources], str, "", 10, Call())
     assert page is not None
     assert page.next == "a0009"
     assert [len(asked) for _, asked in sources] == [2, 1]
@@ -63,7 +63,7 @@ async def test_a_list_that_is_not_in_order_or_has_no_end_is_an_outage() -> None:
 
     for fetch, ordered in ((unordered, True), (endless, True), (endless, False)):
         with pytest.raises(MemberFailed):
-            await merged([Source("m", fetch, str, bool, ordered=ordered)], str, "", 5)
+            await merged([Source("m", fetch, str, bool, ordered=ordered)], str, "", 5, Call())
 
 
 async def test_tags_and_referrers_of_all_members_each_once() -> None:

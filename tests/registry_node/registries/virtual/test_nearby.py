@@ -17,7 +17,8 @@ from oci_wire.errors import ManifestUnknown
 from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.registries.local import LocalRegistry
-from registry_node.registries.virtual.doors import Door, MemberFailed
+from registry_node.registries.virtual.doors import Door
+from registry_node.registries.virtual.failed import MemberFailed
 from registry_node.registries.virtual.nearby import Nearby
 from registry_node.registries.virtual.rights import Rights
 from registry_node.registries.virtual.short_way import MembersPrompt

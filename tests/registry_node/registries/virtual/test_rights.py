@@ -107,7 +107,7 @@ async def test_a_mount_takes_the_right_to_pull_its_source_there() -> None:
         await push_blob(members[name], "public/source", b"layer")  # type: ignore[arg-type]
     grants = (grant("dev", Action.PUSH), grant("dev", Action.PULL, repositories=("public/**",)))
     virtual = members.virtual(
-        grants={"box": grants},
+        grants={"box": grants, "other": grants},
         owns=[{"repositories": "public/elsewhere", "members": ["other"]}],
         unmatched="members",
         push_to="box",
