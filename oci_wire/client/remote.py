@@ -38,7 +38,7 @@ class RemoteRegistry(Deletes, RemoteExtension):
     given the credentials beside the registry's own; ``retry`` decides on second attempts (none by default);
     ``chunk_size`` is how many bytes are sent, and kept for a second attempt, at a time. A ``client`` that is given
     stays the caller's to close, unless it is said to be ``owned``. ``clock``: seconds, for the life of tokens.
-    ``credentials`` may be a function: it is asked whenever they are said, and may raise. ``proxy``: it is a mirror or a
+    ``credentials`` may be a function: it is asked whenever they are said, and may raise. ``front``: it is a mirror or a
     virtual of ours, which is told whose image is meant (``call.ns``), and whose word on the age of an answer goes into
     ``call.notes``."""
 
@@ -54,13 +54,13 @@ class RemoteRegistry(Deletes, RemoteExtension):
         owned: bool = False,
         chunk_size: int = 8 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
-        proxy: bool = False,
+        front: bool = False,
     ) -> None:
         http = client or _client(Origin.of(httpx.URL(url)))
         self._owned = http if owned or client is None else None
         source = credentials if callable(credentials) else partial(_always, credentials or Credentials())
         self._transport = Transport(
-            http, url, credentials=source, realms=frozenset(realms), retry=retry, clock=clock, proxy=proxy
+            http, url, credentials=source, realms=frozenset(realms), retry=retry, clock=clock, front=front
         )
         self._where = Where(namespace)
         self._chunk_size = chunk_size

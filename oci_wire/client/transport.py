@@ -79,7 +79,7 @@ class Answer:
 
 
 class Transport:
-    """Talks to one registry. ``url`` is its origin with the base path, e.g. ``https://host:5000/registry``; ``proxy``
+    """Talks to one registry. ``url`` is its origin with the base path, e.g. ``https://host:5000/registry``; ``front``
     says that it stands before others (remote.py)."""
 
     def __init__(
@@ -91,9 +91,9 @@ class Transport:
         realms: frozenset[str],
         retry: Retry,
         clock: Callable[[], float],
-        proxy: bool = False,
+        front: bool = False,
     ) -> None:
-        self._client, self._proxy = client, proxy
+        self._client, self._front = client, front
         self._base = httpx.URL(url.rstrip("/") + "/")
         self.home = Origin.of(self._base)
         self._authority = Authority(self.home, credentials, self._fetch_token, realms, clock)
@@ -138,7 +138,7 @@ class Transport:
         """The caller closes it."""
         response = await self._authorised(call, ask)
         if response.status_code in ask.expect:
-            if self._proxy:
+            if self._front:
                 call.notes.update(_notes(response))
             return response
         try:
@@ -148,7 +148,7 @@ class Transport:
 
     async def _authorised(self, call: Call, ask: Ask) -> httpx.Response:
         url = self.locate(ask.target)
-        if self._proxy and call.ns and ask.method in ("GET", "HEAD"):
+        if self._front and call.ns and ask.method in ("GET", "HEAD"):
             url = url.copy_set_param("ns", call.ns)
         for attempt in range(_AUTH_ROUNDS):
             known = await self._authority.header(ask.need) if Origin.of(url) == self.home else None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from oci_wire.errors import Unavailable
-from registry_node.storage.epochs import FILE, Epochs
+from registry_node.storage.epochs import FILE, Epochs, group_of
 from registry_node.storage.errors import NeighbourUnreadable
 from registry_node.storage.files import BlobFiles
 from registry_node.storage.reads import INDEX, Looking, Reads
@@ -39,6 +39,12 @@ class _View:
     remembered: Remembered
 
 
+Mark = tuple[
+    _View, memoryview, int, int
+]  # as of which answers about one repository hold: the place of its number, and it
+_IN_DOUBT = -1
+
+
 class Neighbour(Reads):
     """As ``Reads``; Unavailable for all that goes wrong. ``files`` has the content that it speaks of.
 
@@ -52,6 +58,19 @@ class Neighbour(Reads):
         self._lock = threading.Lock()
         self._look_at = 0.0
         self._view = self._opened()
+
+    def mark(self, repository: str) -> Mark:
+        """To be taken before it is asked about this repository. Raises Unavailable."""
+        view, group = self._current(), group_of(repository)
+        number = view.epochs.numbers[group]
+        return view, view.epochs.numbers, group, _IN_DOUBT if number & 1 else number
+
+    def holds(self, mark: Mark) -> bool:
+        """Whether what it said then it would say now: a node that starts changes all numbers, too. Raises Unavailable."""
+        view, numbers, group, number = mark
+        if numbers[group] != number or view is not self._view:
+            return False
+        return time.monotonic() < self._look_at or self._is_current(view)
 
     def close(self) -> None:
         self._view.looking.close()

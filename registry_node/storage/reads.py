@@ -117,10 +117,14 @@ class Reads:
 
     def blob_bytes(self, repository: str, digest: str, most: int) -> bytes | None:
         """A whole small blob of this repository; None: it is not here whole, or has more than ``most`` bytes."""
+        size = self.blob_size(repository, digest)
+        return None if size is None or size > most else self.files.content(digest, size)
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Bytes of a blob of this repository; None: there is none."""
         row = self._of_repository(_BLOB, repository, digest)
-        if row is None or row[0] > most:
-            return None
-        return self.files.content(digest, row[0])
+        size: int | None = None if row is None else row[0]
+        return size
 
     def resolve(self, repository: str, reference: str) -> Descriptor:
         """What a tag or digest names now. Raises ManifestUnknown, NameUnknown."""

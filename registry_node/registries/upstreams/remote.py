@@ -30,10 +30,10 @@ def client_of(
     connections: int = CONNECTIONS,
     heard: Heard | None = None,
     retry: Retry = once_only,
-    proxy: bool = False,
+    front: bool = False,
 ) -> RemoteRegistry:
     """The client of a declared registry; ``aclose`` ends its connections. ``heard`` gets the head of every answer;
-    ``retry``, ``proxy`` as in RemoteRegistry.
+    ``retry``, ``front`` as in RemoteRegistry.
 
     Raises OSError when the file of its authority cannot be read."""
     url = httpx.URL(remote.url)
@@ -58,7 +58,7 @@ def client_of(
         client=http,
         owned=True,
         retry=retry,
-        proxy=proxy,
+        front=front,
     )
 
 

@@ -60,7 +60,7 @@ def _door(member: Member, own_grants: Grants, seconds: float) -> Door:
         answer_seconds=max(seconds, CHANGE_SECONDS),
         connections=CONNECTIONS,
         retry=care,
-        proxy=member.kind in ("mirror", "virtual"),
+        front=member.kind in ("mirror", "virtual"),
     )
     port: Port = client
     if member.data is not None and member.kind == "local":

@@ -46,8 +46,14 @@ class Place:
         for each in self.local.values():
             each.close()
 
-    def virtual(self, grants: dict[str, tuple[Grant, ...]] | None = None, **settings: Any) -> VirtualRegistry:
-        declared = [{"name": name, "kind": "local", "url": "http://127.0.0.1:1"} for name in self.names]
+    def virtual(
+        self,
+        grants: dict[str, tuple[Grant, ...]] | None = None,
+        stands_for: dict[str, list[str]] | None = None,
+        **settings: Any,
+    ) -> VirtualRegistry:
+        plain, hosts = {"kind": "local", "url": "http://127.0.0.1:1"}, stands_for or {}
+        declared = [{**plain, "name": name, "hosts": hosts.get(name, [])} for name in self.names]
         virtual = Virtual.model_validate({"members": declared, "unmatched": "members", **settings})
         return VirtualRegistry(
             virtual, [self._door(name, (grants or {}).get(name, ALL)) for name in self.names], node="v"
@@ -155,6 +161,64 @@ async def test_a_member_over_http_before_the_others_stops_the_short_way(place: P
         assert prompt.answer("GET", b"/v2/apps/api/manifests/1.0", headers, "") is None
         blob = f"/v2/apps/api/blobs/{Digest.of(b'layer')}".encode()
         assert prompt.answer("GET", blob, headers, "") is not None, "a digest proves itself"
+
+
+@pytest.mark.parametrize("resolve", ["order", "newest"])
+async def test_what_the_short_way_remembers_ends_with_each_change(place: Place, tmp_path: Path, resolve: str) -> None:
+    """Of the members that were asked in vain, too: another one may answer from now on."""
+    virtual = place.virtual(resolve=resolve)
+    app = build.app_of(_settings(tmp_path), virtual, log=False)
+    app.prompt = MembersPrompt(virtual, app.access, app.records)
+    blob = Digest.of(b"layer")
+    one, two = place.local["one"], place.local["two"]
+
+    async def said(http: Any) -> list[str | None]:
+        """Who answers for the tag and for the layer, both ways, twice."""
+        found = []
+        for path in ("manifests/1.0", f"blobs/{blob}"):
+            short = [await http.get(f"/v2/apps/api/{path}") for _ in range(2)]
+            long = await http.get(f"/v2/apps/api/{path}", headers={"x-takes-the-long-way": "1"})
+            answers = {
+                (each.status_code, each.content, each.headers.get("x-towpath-member")) for each in (*short, long)
+            }
+            assert len(answers) == 1 or long.status_code == 404
+            found.append(long.headers.get("x-towpath-member"))
+        return found
+
+    async with asking(app, ("reader", "correct-horse-battery")) as http:
+        await http.get("/v2/")
+        assert await said(http) == [None, None]
+        await push(two, "apps/api", b"layer", tags=["1.0"])
+        assert await said(http) == ["two", "two"]
+        await push(one, "apps/api", b"layer", b"more", tags=["1.0"])
+        assert await said(http) == ["one", "one"]
+        await one.delete_blob(DEV, "apps/api", blob)
+        assert await said(http) == ["one", "two"]
+        await one.delete_tag(DEV, "apps/api", "1.0")
+        assert await said(http) == ["two", "two"]
+        two.close()
+        place.local["two"] = LocalRegistry.open(place.folder / "two")
+        await place.local["two"].delete_tag(DEV, "apps/api", "1.0")
+        assert (await said(http))[0] is None
+
+
+async def test_the_short_way_asks_whom_an_ns_means(place: Place, tmp_path: Path) -> None:
+    await push(place.local["one"], "apps/api", b"one", tags=["1.0"])
+    await push(place.local["two"], "apps/api", b"two", tags=["1.0"])
+    virtual = place.virtual(hosts=["our.example"], stands_for={"two": ["two.example"]})
+    app = build.app_of(_settings(tmp_path), virtual, log=False)
+    prompt = MembersPrompt(virtual, app.access, app.records)
+    async with asking(app, ("reader", "correct-horse-battery")) as http:
+        await http.get("/v2/")
+        headers = [(b"host", b"box.test"), (b"authorization", _basic(http))]
+        for ns, member in (("", "one"), ("?ns=our.example", "one"), ("?ns=two.example", "two"), ("?ns=other", None)):
+            app.prompt = prompt
+            path = f"/v2/apps/api/manifests/1.0{ns}"
+            for _ in range(2):
+                found = prompt.answer("GET", path.encode(), headers, "")
+                assert (found and dict(found[0].headers)[b"x-towpath-member"]) == (member and member.encode())
+            app.prompt = None
+            assert (await http.get(path)).headers.get("x-towpath-member") == member
 
 
 @pytest.mark.slow
