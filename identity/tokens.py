@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from identity.signing_key import SignatureInvalid, SigningKey
 from oci_wire.auth import TokenScope
 
-ALGORITHM = "ES256"
 MAX_TOKEN = 8192  # characters
 
 
@@ -65,15 +61,14 @@ class TokenSigner:
     """Issues and verifies the tokens of one node."""
 
     def __init__(
-        self, key: ECKey, node: str, *, ttl: int = 300, refresh_ttl: int = 30 * 24 * 3600, leeway: int = 60
+        self, key: SigningKey, node: str, *, ttl: int = 300, refresh_ttl: int = 30 * 24 * 3600, leeway: int = 60
     ) -> None:
         """``ttl``, ``refresh_ttl``: seconds that an access token and a refresh token live; ``leeway``: seconds by
         which clocks may differ."""
         self._key, self._node, self._leeway = key, node, leeway
-        self._kid = key.thumbprint()
         self._access = _Kind("JWT", node, ttl)
         self._refresh = _Kind("refresh+jwt", f"{node}/refresh", refresh_ttl)  # no node has a slash in its name
-        secret = key.as_der(private=True)
+        secret = key.content(Encoding.DER)
         self._binding_key = hashlib.blake2b(secret, digest_size=32, person=b"towpath-binding").digest()
 
     @property
@@ -109,19 +104,17 @@ class TokenSigner:
         now = int(time.time())
         times = {"iat": now, "nbf": now, "exp": now + kind.ttl}
         claims = {"iss": self._node, "aud": kind.audience, **times, "jti": secrets.token_hex(16), **said}
-        head = {"alg": ALGORITHM, "kid": self._kid, "typ": kind.typ}
-        return Issued(jwt.encode(head, claims, self._key, algorithms=[ALGORITHM]), now, kind.ttl)
+        return Issued(self._key.signed(kind.typ, claims), now, kind.ttl)
 
     def _verified(self, kind: _Kind, text: str) -> Claims:
         if len(text) > MAX_TOKEN:
             raise TokenInvalid("the token is too long")
         try:
-            token = jwt.decode(text, self._key, algorithms=[ALGORITHM])
-        except (JoseError, ValueError, TypeError, RecursionError):
+            header, claims = self._key.verified(text)
+        except SignatureInvalid:
             raise TokenInvalid("the token's signature does not fit this node's key") from None
-        if token.header.get("kid") != self._kid or token.header.get("typ") != kind.typ:
+        if header.get("kid") != self._key.kid or header.get("typ") != kind.typ:
             raise TokenInvalid("the token names another key, or is of another kind")
-        claims = token.claims
         if claims.get("iss") != self._node or claims.get("aud") != kind.audience:
             raise TokenInvalid("the token is not for this")
         self._check_times(claims)
@@ -155,33 +148,3 @@ def _scopes(access: Any) -> tuple[TokenScope, ...]:
         if scope is not None:
             found.append(scope)
     return tuple(found)
-
-
-def load_or_create_key(path: Path) -> ECKey:
-    """The node's signing key: a PEM file that its owner alone can read, made at the first start.
-
-    Raises OSError when the folder cannot be written, ValueError when the file is no P-256 key."""
-    if not path.exists():
-        _write_new(path, ECKey.generate_key("P-256", private=True).as_pem(private=True))
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise ValueError(f"{path}: other users can read this key (mode {mode:o}); make it 600, or remove it")
-    try:
-        key = ECKey.import_key(path.read_bytes())
-    except (JoseError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not an EC private key in PEM form; remove it to get a new one") from error
-    if key.curve_name != "P-256" or not key.is_private:
-        raise ValueError(f"{path}: not a private P-256 key; remove it to get a new one")
-    return key
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(handle, content)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    temporary.rename(path)

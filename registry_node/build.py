@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from identity.tokens import TokenSigner, load_or_create_key
+from identity.signing_key import SigningKey
+from identity.tokens import TokenSigner
 from registry_node.access import Access
 from registry_node.app import App
 from registry_node.credentials import Credentials
@@ -31,7 +32,7 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
     """The app of one node over any registry; ``reads`` opens the short way (prompt.py).
 
     Raises OSError or ValueError when the signing key cannot be had."""
-    key = load_or_create_key(settings.data / KEY_FILE)
+    key = SigningKey.load_or_create(settings.data / KEY_FILE)
     lives = settings.tokens
     signer = TokenSigner(key, settings.node, ttl=lives.ttl, refresh_ttl=lives.refresh_ttl, leeway=lives.leeway)
     limiter = RateLimiter(settings.rate_limits)
@@ -61,7 +62,7 @@ def _free(folder: Path) -> float:
 def prepared(settings: NodeSettings) -> Iterator[None]:
     """The data folder is up to date and ours, and all that its processes share is there. Raises as ``opened``."""
     with closing(Store.prepare(settings.data, settings.index.dsn())):
-        load_or_create_key(settings.data / KEY_FILE)
+        SigningKey.load_or_create(settings.data / KEY_FILE)
         yield
 
 

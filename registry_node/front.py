@@ -1,8 +1,7 @@
-"""The node's side of one HTTP/1.1 connection, under uvicorn's Server (decision 0001): ``Config(http=front_of(...))``.
+"""The node's side of one HTTP/1.1 connection (decision 0001).
 
 Heads are read within limits of size and time (heads.py). What the short way can answer (``AtOnce``) leaves in one
 write without a task; the rest is the app's, over ASGI (turn.py). Requests in a pipeline are answered in order.
-uvicorn's contract: the constructor's keywords, ``shutdown``, and ``connections``, ``tasks``, ``total_requests``.
 """
 
 from __future__ import annotations
@@ -10,16 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, cast
-
-from uvicorn.config import Config
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
+from typing import cast
 
 from oci_wire.errors import RegistryError, RequestInvalid, to_json
 from registry_node import bulk, zerocopy
-from registry_node.answer_lines import lines_of, refusal
+from registry_node.answer_lines import refusal
 from registry_node.bulk import Bulk
+from registry_node.connections import Connections
 from registry_node.forwarded import NO_PROXIES, Origin, Proxies
 from registry_node.framing import Header
 from registry_node.heads import Head, HeadReader
@@ -36,59 +32,58 @@ _LINGER_SECONDS = 2.0  # for what a refused client still sends
 _OUT_HIGH = 256 * 1024  # bytes that wait for a slow reader before the app has to
 
 
-def front_of(at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES) -> Callable[..., Front]:
-    """What uvicorn calls for each connection. ``refused`` records what no app sees and gives it a request id."""
+def front_of(
+    at_once: AtOnce, limits: Limits, refused: Refused, proxies: Proxies = NO_PROXIES
+) -> Callable[[Connections], Front]:
+    """What makes each connection, given the others. ``refused`` records what no app sees and gives it a request id."""
     intakes = Intakes(limits.upload_threads, limits.body_seconds, limits.body_bytes)
     outflows = Outflows(limits.download_threads, limits.answer_seconds)
     return partial(Front, Shared(at_once, limits, refused, proxies, intakes, outflows))
+
+
+def _address(transport: asyncio.BaseTransport, end: str) -> tuple[str, int] | None:
+    """Host and port of one ``end``; None when the connection is gone already."""
+    found = transport.get_extra_info(end, ())  # uvloop raises without a default
+    return (found[0], found[1]) if found else None
 
 
 class Front(asyncio.Protocol):
     """One connection. ``_turn`` is the request that the app is answering; what comes after it waits in ``_input``.
     A client that half-closes is gone: what it sent of a body is kept, and nobody waits for an answer."""
 
-    def __init__(
-        self,
-        shared: Shared,
-        *,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, shared: Shared, connections: Connections) -> None:
         self._at_once, self._limits, self._proxies = shared.at_once, shared.limits, shared.proxies
-        self._shared, self._app, self._state = shared, config.loaded_app, server_state
-        self._loop = _loop or asyncio.get_running_loop()
+        self._shared, self._connections = shared, connections
+        self._loop = asyncio.get_running_loop()
         self._input, self._in_head = bytearray(), False
         self._heads = HeadReader(shared.limits.header_bytes)
         self._turn: Turn | None = None
         self._began = self._reading_paused = self._closing = self._lent = self._going_on = False
         self._can_write = asyncio.Event()
         self._can_write.set()
-        self._default: tuple[Any, bytes] = (None, b"")
 
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._transport.set_write_buffer_limits(_OUT_HIGH)
-        self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn names its own protocol classes
-        self._server, self._client = get_local_addr(self._transport), get_remote_addr(self._transport)
-        self._encrypted = is_ssl(self._transport)
+        self._connections.opened(self)
+        self._server, self._client = _address(self._transport, "sockname"), _address(self._transport, "peername")
+        self._encrypted = self._transport.get_extra_info("sslcontext") is not None
         self._direct = Origin(self._client[0] if self._client else "", "https" if self._encrypted else "http")
         self._proxied = self._proxies.declared(self._direct.address)
         self._patience = Patience(self._loop, self._limits, self._waited_too_long)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self._state.connections.discard(self)
+        self._connections.closed(self)
         self._patience.stop()
         if self._turn is not None:
             self._turn.hung_up()
         self._can_write.set()
 
     def shutdown(self) -> None:
-        """uvicorn ends: at once when idle, else after this answer."""
+        """The server ends: at once when idle, else after this answer."""
         if self._turn is None:
             self.close()
         else:
@@ -205,9 +200,7 @@ class Front(asyncio.Protocol):
         self._extend(turn)
         if head.body.complete:
             turn.arrived(b"")
-        task = self._loop.create_task(turn.run(self._app))
-        self._state.tasks.add(task)
-        task.add_done_callback(self._state.tasks.discard)
+        self._connections.answering(self._loop.create_task(turn.run(self._connections.app)))
 
     def _answered(self, content: bytes, head: Head | None) -> bool:
         """The short way of what may be a request head; ``head``: the same read."""
@@ -264,7 +257,6 @@ class Front(asyncio.Protocol):
         return None
 
     def _next_request(self) -> None:
-        self._state.total_requests += 1
         self._patience.idle()
 
     def _answer_sent(self) -> None:
@@ -278,10 +270,8 @@ class Front(asyncio.Protocol):
     # What goes out
 
     def default_lines(self) -> bytes:
-        """The headers that uvicorn gives every answer (Date): a new list each second."""
-        if self._default[0] is not self._state.default_headers:
-            self._default = (self._state.default_headers, lines_of(self._state.default_headers))
-        return self._default[1]
+        """The header lines that every answer has."""
+        return self._connections.lines
 
     def write(self, content: bytes) -> None:
         if not self._transport.is_closing():

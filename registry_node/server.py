@@ -1,4 +1,4 @@
-"""Runs one node: listens, says ``ready``, drains on a signal. The life cycle is uvicorn's (decision 0001).
+"""Runs one node: listens, says ``ready``, drains on a signal (decision 0013).
 
 Whatever keeps a node from starting ends as one message - what, where, why, what next - and exit status 1.
 """
@@ -17,16 +17,17 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import uvicorn
 import uvloop
 
 from registry_node import build
 from registry_node.app import App
+from registry_node.connections import Connections
 from registry_node.forwarded import Proxies
 from registry_node.front import front_of
 from registry_node.metrics import write_line
@@ -40,8 +41,11 @@ from registry_node.tls_certificate import Certificates, CertificateUnusable
 from registry_node.tls_connection import tls_front_of
 
 _BACKLOG = 2048
-_TICKS = 10  # of uvicorn's main loop in a second
+_TICKS = 10  # looks in a second at whether the node is to end
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_LAST_SECONDS = 1.0  # for what the drain did not wait for
 T = TypeVar("T")
+MakesConnection = Callable[[Connections], asyncio.Protocol]
 
 
 class CannotStart(Exception):
@@ -65,16 +69,18 @@ class Place(NamedTuple):
     counts: SharedCounts
 
 
-class NodeServer(uvicorn.Server):
-    """uvicorn's server with our way to end: at the first signal the node says that it is not ready, serves what is
-    under way (at most ``drain`` seconds), then closes; the second signal ends at once."""
+class NodeServer:
+    """Serves connections until a signal. At the first the node says that it is not ready, serves what is under way (at
+    most ``drain`` seconds), then closes; the second ends at once."""
 
-    def __init__(self, config: uvicorn.Config, app: App, drain: float, watched: Sequence[Watched] = ()) -> None:
-        super().__init__(config)
-        self._app, self._drain, self._until, self._watched = app, drain, 0.0, watched
+    def __init__(self, app: App, front: MakesConnection, drain: float, watched: Sequence[Watched] = ()) -> None:
+        self._app, self._front, self._drain, self._watched = app, front, drain, watched
+        self._connections = Connections(app, f"towpath/{version('towpath')}")
+        self._until, self._at_once = 0.0, False
 
     def look(self) -> None:
         """Once a second."""
+        self._connections.tell_time()
         for each in self._watched:
             each.look()
 
@@ -83,19 +89,39 @@ class NodeServer(uvicorn.Server):
         for each in self._watched:
             each.reload()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def hear_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.hang_up)
+        for each in _ENDING:
+            loop.add_signal_handler(each, self.end)
+
+    def end(self) -> None:
+        """SIGTERM, SIGINT."""
         if self._until:
-            self.should_exit = self.force_exit = True
+            self._at_once = True
         else:
             self._until = time.monotonic() + self._drain
             self._app.node.draining.set()
 
-    async def on_tick(self, counter: int) -> bool:
-        if self._until and (self._app.in_flight == 0 or time.monotonic() > self._until):
-            self.should_exit = True
-        if counter % _TICKS == 0:
-            self.look()
-        return await super().on_tick(counter)
+    async def serve(self, listener: socket.socket) -> None:
+        """Takes ``listener``, which is bound."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(partial(self._front, self._connections), sock=listener, backlog=_BACKLOG)
+        for tick in count(1):
+            if tick % _TICKS == 0:
+                self.look()
+            if self._ended:
+                break
+            await asyncio.sleep(1 / _TICKS)
+        server.close()
+        await self._connections.end(0 if self._at_once else _LAST_SECONDS)
+        for each in _ENDING:
+            loop.remove_signal_handler(each)  # what is left to do is not waited for twice
+
+    @property
+    def _ended(self) -> bool:
+        drained = self._until and (self._app.in_flight == 0 or time.monotonic() > self._until)
+        return self._at_once or bool(drained)
 
 
 def run(settings: NodeSettings, source: Path | None = None) -> None:
@@ -197,32 +223,19 @@ async def _serve(
     if place is not None:
         place.lifeline.end_with_parent(listener.fileno())
     with _started(settings, build.opened(settings, shared=place is not None)) as app:
-        config = uvicorn.Config(
-            app,
-            http=_front(settings, app, certificates),  # type: ignore[arg-type] # it is only ever called
-            proxy_headers=False,  # forwarded.py
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,  # uvicorn's own name; ours stands in every answer, also in those that uvicorn makes
-            headers=[("Server", f"towpath/{version('towpath')}")],
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=1,  # seconds for what the drain did not wait for
-        )
         watched = list(_watched(settings, source, app, certificates))
         if place is not None:
             watched.append(Published(place.counts, place.lifeline.slot, app.metrics))
-        server = NodeServer(config, app, settings.limits.drain_seconds, watched)
+        server = NodeServer(app, _front(settings, app, certificates), settings.limits.drain_seconds, watched)
         server.look()  # a worker that replaces a dead one was forked with the settings of long ago
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up)
+        server.hear_signals()
         listener.listen(_BACKLOG)
         if place is None:
             _say_ready(settings, listener)
         else:
             place.lifeline.ready()
         gc.freeze()  # what the start has made stays: collections need not look at it
-        await server.serve(sockets=[listener])
+        await server.serve(listener)
         await app.aclose()
 
 
@@ -258,7 +271,7 @@ def _certificates(settings: NodeSettings) -> Certificates | None:
         raise CannotStart(f"node {settings.node}: tls: {error}") from None
 
 
-def _front(settings: NodeSettings, app: App, certificates: Certificates | None) -> Callable[..., asyncio.Protocol]:
+def _front(settings: NodeSettings, app: App, certificates: Certificates | None) -> MakesConnection:
     """What makes the protocol of a new connection."""
     proxies = Proxies(settings.proxies, settings.proxy_headers)
     front = front_of(app.at_once, settings.limits, app.refused, proxies)

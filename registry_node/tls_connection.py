@@ -13,9 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from uvicorn.server import ServerState
-
 from oci_wire.errors import RequestInvalid, to_json
+from registry_node.connections import Connections
 from registry_node.tls_bulk import RECORD, TlsBulk
 from registry_node.tls_certificate import Certificates
 
@@ -23,9 +22,9 @@ _HANDSHAKE = 22  # the first byte of a TLS connection (RFC 8446 section 5.1)
 
 
 def tls_front_of(
-    front: Callable[..., asyncio.Protocol], certificates: Certificates, handshake_seconds: float
-) -> Callable[..., TlsConnection]:
-    """What uvicorn calls for each connection, in the place of ``front``, which then sees what was decrypted."""
+    front: Callable[[Connections], asyncio.Protocol], certificates: Certificates, handshake_seconds: float
+) -> Callable[[Connections], TlsConnection]:
+    """What makes each connection, in the place of ``front``, which then sees what was decrypted."""
     return partial(TlsConnection, front, certificates, handshake_seconds)
 
 
@@ -34,17 +33,14 @@ class TlsConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        front: Callable[..., asyncio.Protocol],
+        front: Callable[[Connections], asyncio.Protocol],
         certificates: Certificates,
         handshake_seconds: float,
-        *,
-        server_state: ServerState,
-        _loop: asyncio.AbstractEventLoop | None = None,
-        **given: Any,
+        connections: Connections,
     ) -> None:
-        self._loop = _loop or asyncio.get_running_loop()
-        self._inner = front(server_state=server_state, _loop=_loop, **given)
-        self._state, self._certificates, self._seconds = server_state, certificates, handshake_seconds
+        self._loop = asyncio.get_running_loop()
+        self._inner = front(connections)
+        self._connections, self._certificates, self._seconds = connections, certificates, handshake_seconds
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._established = self._reading_paused = self._closing = False
         self._begun = self._lent = self._deaf = False
@@ -55,13 +51,13 @@ class TlsConnection(asyncio.Protocol):
         self._tcp = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._context = self._certificates.context
         self._object = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._state.connections.add(self)  # type: ignore[arg-type] # so that it ends with the server
+        self._connections.opened(self)  # so that it ends with the server
         self._timer = self._loop.call_later(self._seconds, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._timer.cancel()
-        self._state.connections.discard(self)
+        self._connections.closed(self)
         if self._established:
             self._inner.connection_lost(exc)
         else:
@@ -92,7 +88,7 @@ class TlsConnection(asyncio.Protocol):
         self._inner.resume_writing()
 
     def shutdown(self) -> None:
-        """uvicorn ends, in the middle of a handshake."""
+        """The server ends, in the middle of a handshake."""
         self.abort()
 
     # TLS
@@ -110,7 +106,7 @@ class TlsConnection(asyncio.Protocol):
         self._established = True
         self._timer.cancel()
         self._flush()
-        self._state.connections.discard(self)  # the front is there from now on
+        self._connections.closed(self)  # the front is there from now on
         self._inner.connection_made(cast(asyncio.Transport, self))  # all of it that a front uses
         self._decrypt()
 

@@ -3,6 +3,7 @@ waited for, and that import would be half of it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from towpath.exits import Exit
@@ -12,6 +13,7 @@ from towpath.problem import Problem
 
 def run_node(settings: Path) -> Exit:
     """Runs the node of a settings file until it is told to stop. Raises Problem, SystemExit."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looked for in every package that is installed
     with without_collection():
         from registry_node import settings as node_settings
         from registry_node.server import run

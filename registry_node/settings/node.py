@@ -58,10 +58,12 @@ class NodeSettings(Strict):
     data: Path = Field(description="The node's own folder: blobs, uploads, index, journal, keys.")
     users: dict[Name, User] = Field(default_factory=dict, description="Who may sign in, by name.")
     grants: tuple[GrantSettings, ...] = Field(default=(), description="Who may do what; nothing else is allowed.")
-    rules: Rules = Field(default=Rules(), description="What a write must satisfy.")
-    tokens: Tokens = Field(default=Tokens(), description="The bearer tokens that it issues.")
-    rate_limits: RateLimits = Field(default=RateLimits(), description="How much each caller may ask; off by default.")
-    limits: Limits = Field(default=Limits(), description="Sizes, times and numbers.")
+    rules: Rules = Field(default=Rules.model_construct(), description="What a write must satisfy.")
+    tokens: Tokens = Field(default=Tokens.model_construct(), description="The bearer tokens that it issues.")
+    rate_limits: RateLimits = Field(
+        default=RateLimits.model_construct(), description="How much each caller may ask; off by default."
+    )
+    limits: Limits = Field(default=Limits.model_construct(), description="Sizes, times and numbers.")
     tls: Tls | None = Field(default=None, description="Certificate and key; without them it speaks plain HTTP.")
     proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = Field(
         default=(),
@@ -71,7 +73,7 @@ class NodeSettings(Strict):
         default="x-forwarded",
         description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host) or forwarded (RFC 7239).",
     )
-    index: Index = Field(default=Index(), description="Where its index lies.")
+    index: Index = Field(default=Index.model_construct(), description="Where its index lies.")
     processes: int = Field(
         default=1,
         ge=1,

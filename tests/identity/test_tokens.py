@@ -16,20 +16,27 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from identity.tokens import TokenInvalid, TokenSigner, load_or_create_key
+from identity.signing_key import SigningKey
+from identity.tokens import TokenInvalid, TokenSigner
 from oci_wire.auth import TokenScope
 
 SCOPE = TokenScope("repository", "apps/api", frozenset({"pull", "push"}))
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> ECKey:
-    return load_or_create_key(tmp_path / "keys" / "token.pem")
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys" / "token.pem"
 
 
 @pytest.fixture
-def signer(key: ECKey) -> TokenSigner:
-    return TokenSigner(key, "box", ttl=300, leeway=60)
+def signer(file: Path) -> TokenSigner:
+    return TokenSigner(SigningKey.load_or_create(file), "box", ttl=300, leeway=60)
+
+
+@pytest.fixture
+def key(file: Path, signer: TokenSigner) -> ECKey:
+    """The signer's key, as another library reads it."""
+    return ECKey.import_key(file.read_bytes())
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -46,6 +53,51 @@ def b64(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
+def test_another_library_reads_what_we_sign_and_we_what_it_signs(signer: TokenSigner, key: ECKey) -> None:
+    """RFC 7515, RFC 7518 section 3.4, RFC 7638: header, claims, signature and thumbprint, either way round."""
+    read = jwt.decode(signer.issue("dev", [SCOPE]).text, key, algorithms=["ES256"])
+    assert read.header == {"alg": "ES256", "kid": key.thumbprint(), "typ": "JWT"}
+    assert (read.claims["sub"], read.claims["aud"], read.claims["access"][0]["name"]) == ("dev", "box", "apps/api")
+    assert signer.verify(
+        signed(key, claims(access=[{"type": "repository", "name": "apps/api", "actions": ["pull"]}]))
+    ) == (
+        signer.verify(
+            _unchecked(
+                key, {"kid": key.thumbprint()}, access=[{"type": "repository", "name": "apps/api", "actions": ["pull"]}]
+            )
+        )
+    )
+
+
+@pytest.mark.attack("A-key-files")
+@pytest.mark.parametrize("curve", ["P-384", "secp256k1"])
+def test_a_key_of_another_curve_is_refused(file: Path, curve: str) -> None:
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    file.write_bytes(ECKey.generate_key(curve, private=True).as_pem(private=True))
+    with pytest.raises(ValueError, match="not a private P-256 key"):
+        SigningKey.load_or_create(file)
+
+
+@pytest.mark.attack("A-jwt-signature")
+def test_a_token_has_one_spelling(signer: TokenSigner) -> None:
+    """Whoever keeps a list of tokens by their text must not miss one: padding, other letters, bits beyond the bytes."""
+    text = signer.issue("dev", [SCOPE]).text
+    head, body, signature = text.split(".")
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    sibling = signature[:-1] + letters[letters.index(signature[-1]) + 1]  # the same 64 bytes: four bits are left over
+    for other in (
+        f"{text}==",
+        f" {text}",
+        f"{text}\n",
+        f"{head}.{body}.{sibling}",
+        f"{head}.{body}.{signature}.",
+        f".{text}",
+    ):
+        with pytest.raises(TokenInvalid):
+            signer.verify(other)
+
+
 def test_what_was_issued_is_verified(signer: TokenSigner) -> None:
     issued = signer.issue("dev", [SCOPE])
     read = signer.verify(issued.text)
@@ -56,16 +108,16 @@ def test_what_was_issued_is_verified(signer: TokenSigner) -> None:
 @pytest.mark.attack("A-key-files")
 def test_the_key_survives_and_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "token.pem"
-    first = load_or_create_key(path)
+    first = SigningKey.load_or_create(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_or_create_key(path).thumbprint() == first.thumbprint()
+    assert SigningKey.load_or_create(path).kid == first.kid
     path.chmod(0o644)
     with pytest.raises(ValueError, match="make it 600"):
-        load_or_create_key(path)
+        SigningKey.load_or_create(path)
     path.chmod(0o600)
     path.write_text("no key")
     with pytest.raises(ValueError, match=r"token\.pem: not an EC private key"):
-        load_or_create_key(path)
+        SigningKey.load_or_create(path)
 
 
 @pytest.mark.attack("A-jwt-algorithm")
@@ -112,11 +164,11 @@ def test_a_key_that_the_token_brings_along_is_not_read(signer: TokenSigner, key:
     assert signer.verify(_unchecked(key, {**ours, "jwk": public})).subject == "dev"  # signed by ours: the rest is noise
 
 
-def _unchecked(key: ECKey, header: dict[str, Any]) -> str:
+def _unchecked(key: ECKey, header: dict[str, Any], **changes: Any) -> str:
     """Signed with any header, also one that a library would refuse to write."""
     signer = key.raw_value
     head = b64(json.dumps({"alg": "ES256", "typ": "JWT", **header}).encode())
-    body = b64(json.dumps(claims()).encode())
+    body = b64(json.dumps(claims(**changes)).encode())
     der = signer.sign(f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
     r, s = utils.decode_dss_signature(der)
     return f"{head}.{body}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
@@ -208,7 +260,7 @@ def test_the_two_kinds_are_no_substitute_for_each_other(signer: TokenSigner) -> 
 
 
 def test_a_binding_is_of_name_and_credential_and_needs_the_key(signer: TokenSigner, tmp_path: Path) -> None:
-    other = TokenSigner(load_or_create_key(tmp_path / "other.pem"), "box")
+    other = TokenSigner(SigningKey.load_or_create(tmp_path / "other.pem"), "box")
     found = [
         signer.binding("dev", "a"),
         signer.binding("dev", "b"),
@@ -217,7 +269,9 @@ def test_a_binding_is_of_name_and_credential_and_needs_the_key(signer: TokenSign
     ]
     assert len(set(found)) == 4
     assert signer.binding("dev", "a") == found[0]
-    assert TokenSigner(load_or_create_key(tmp_path / "keys" / "token.pem"), "box").binding("dev", "a") == found[0]
+    assert (
+        TokenSigner(SigningKey.load_or_create(tmp_path / "keys" / "token.pem"), "box").binding("dev", "a") == found[0]
+    )
 
 
 def test_clocks_may_differ_by_the_leeway(signer: TokenSigner, key: ECKey) -> None:

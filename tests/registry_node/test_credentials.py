@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from identity import passwords
-from identity.tokens import TokenSigner, load_or_create_key
+from identity.signing_key import SigningKey
+from identity.tokens import TokenSigner
 from oci_wire.errors import TooManyRequests
 from registry_node import credentials as module
 from registry_node.credentials import Credentials, WrongCredentials
@@ -16,7 +17,7 @@ from tests.registry_node.conftest import DEV, ROBOT, settings
 
 @pytest.fixture
 def credentials(tmp_path: Path) -> Credentials:
-    return Credentials(settings(tmp_path).users, TokenSigner(load_or_create_key(tmp_path / "key.pem"), "box"))
+    return Credentials(settings(tmp_path).users, TokenSigner(SigningKey.load_or_create(tmp_path / "key.pem"), "box"))
 
 
 async def test_many_requests_with_one_password_cost_one_bcrypt(

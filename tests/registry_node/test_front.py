@@ -1,4 +1,4 @@
-"""The node's own HTTP front, over real sockets: limits, odd requests, the same answers as under plain uvicorn."""
+"""The node's own HTTP front, over real sockets: limits, odd requests, the same answers as under uvicorn."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from oci_wire.digest import Digest
 from oci_wire.memory import MemoryRegistry
 from registry_node import build
 from registry_node.app import App
+from registry_node.connections import Connections
 from registry_node.front import front_of
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import Limits
@@ -30,18 +31,21 @@ HOST = b"Host: box.test\r\n"
 
 
 @asynccontextmanager
-async def served(app: Any, http: Any) -> AsyncIterator[int]:
-    """The port of a uvicorn server in this loop."""
-    config = uvicorn.Config(
-        app,
-        http=http,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )
+async def served(app: Any, front: Callable[[Connections], asyncio.Protocol]) -> AsyncIterator[int]:
+    """The port of a server in this loop."""
+    connections = Connections(app, "tested")
+    server = await asyncio.get_running_loop().create_server(lambda: front(connections), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await connections.end(1)
+
+
+@asynccontextmanager
+async def served_plainly(app: Any) -> AsyncIterator[int]:
+    """The same under uvicorn, as any ASGI app."""
+    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -55,7 +59,7 @@ async def served(app: Any, http: Any) -> AsyncIterator[int]:
             await task
 
 
-def fronted(app: App, limits: Limits = LIMITS) -> Callable[..., Any]:
+def fronted(app: App, limits: Limits = LIMITS) -> Callable[[Connections], asyncio.Protocol]:
     return front_of(app.at_once, limits, app.refused)
 
 
@@ -272,7 +276,7 @@ async def test_a_push_and_a_pull(tmp_path: Path, plain: bool) -> None:
     with closing(LocalRegistry.open(given.data)) as registry:
         app = build.app_of(given, registry, reads=registry.reads, log=False)
         async with (
-            served(app, "httptools" if plain else fronted(app, Limits())) as port,
+            served_plainly(app) if plain else served(app, fronted(app, Limits())) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", auth=DEV, trust_env=False) as http,
         ):
             manifest = await push_image(http, "apps/api", "1.0", bytes(3_000_000))

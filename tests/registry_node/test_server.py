@@ -53,7 +53,7 @@ def head(node: RunningNode, line: str, *headers: str) -> bytes:
 
 
 def test_every_answer_names_the_version(node: RunningNode) -> None:
-    """Refusals, the short way of reads, and the answers that uvicorn itself makes."""
+    """Refusals, the short way of reads, and what no app sees."""
     name = f"server: towpath/{version('towpath')}\r\n".encode()
     for line in ("GET /v2/ HTTP/1.1", "GET /v2/a/manifests/b HTTP/1.1", "GET /readyz HTTP/1.1", "no request at all"):
         with connected(node) as connection:
