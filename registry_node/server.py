@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import uvloop
 
-from registry_node import build
+from registry_node import build, supervisor
 from registry_node.app import App
 from registry_node.connections import Connections
 from registry_node.forwarded import Proxies
@@ -102,6 +102,7 @@ class NodeServer:
         else:
             self._until = time.monotonic() + self._drain
             self._app.node.draining.set()
+            supervisor.tell(supervisor.STOPPING)
 
     async def serve(self, listener: socket.socket) -> None:
         """Takes ``listener``, which is bound."""
@@ -242,6 +243,8 @@ async def _serve(
 def _watched(
     settings: NodeSettings, source: Path | None, app: App, certificates: Certificates | None
 ) -> Iterator[Watched]:
+    if supervisor.watched():
+        yield supervisor.Heartbeat()
     if certificates is not None:
         yield certificates
     if source is not None:
@@ -258,6 +261,7 @@ def _watched(
 def _say_ready(settings: NodeSettings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     where = {"scheme": "https" if settings.tls else "http", "host": host, "port": port}
+    supervisor.tell(supervisor.READY)
     write_line(level="info", event="ready", node=settings.node, scope=settings.scope, **where)
 
 

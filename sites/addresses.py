@@ -14,13 +14,14 @@ MOST = 254  # sites, and hosts in one of them: a byte each
 class Address:
     host: str
     port: int
+    tls: bool = False
 
     @property
     def url(self) -> str:
-        return f"http://{self}"
+        return f"{'https' if self.tls else 'http'}://{self}"
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def loopback_addresses(topology: Topology) -> dict[str, Address]:

@@ -28,7 +28,7 @@ def placements(
     """By node, in the order of the start. Lays logins down in the state folder. Raises HostError."""
     addresses = loopback_addresses(topology)
     fronts = [name for name in addresses if sources_of(topology, name)]
-    robots = {front: robot_user(_robot_token(state, front)) for front in fronts}
+    robots = {front: robot_user(robot_token(state, front)) for front in fronts}
     for front in fronts:
         _lay_down(state, front, logins)
     ours: dict[str, User] = {**people, **engine_user(state.engine_token())}
@@ -74,7 +74,7 @@ def _lay_down(state: StateFolder, front: str, logins: Logins) -> None:
             write_private(path, f"{login}\n".encode())
 
 
-def _robot_token(state: StateFolder, front: str) -> str:
+def robot_token(state: StateFolder, front: str) -> str:
     """The secret of the front's own robot; made when it is missing."""
     path = state.robot(front)
     if path.is_file():

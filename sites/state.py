@@ -1,6 +1,7 @@
-"""The state folder of ``towpath up``. Its layout, drawn once:
+"""The state folder of a deployment: of ``towpath up`` on this machine, or of ``towpath apply`` on hosts, never of both.
+Its layout, drawn once:
 
-STATE/topology.json                 whose folder this is: name, file and hash of the topology
+STATE/topology.json                 whose folder this is: name, file and hash of the topology, where its nodes run
 STATE/lock                          held (flock) while nodes are started or stopped
 STATE/addresses.json                {node: {"url": ...}}, as clients reach them
 STATE/secrets/engine.token          the engine's own credential, 0600
@@ -11,6 +12,9 @@ STATE/nodes/NODE/robot               of a mirror or virtual: its login at our ot
 STATE/nodes/NODE/logins/EXTERNAL     its login at an external registry, 0600
 STATE/control.{log,pid,ready}
 STATE/engine/                       promotions.db, ledger/SCOPE.ndjson
+STATE/releases/RELEASE.tar.gz       what apply sends to hosts
+STATE/secrets/tls/NODE.{crt,key}    certificates that apply issued, 0600
+STATE/known_hosts                   the hosts' public keys, as ssh writes them
 """
 
 from __future__ import annotations
@@ -23,11 +27,19 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from sites.hosts import HostError
+
+
+class Runs(StrEnum):
+    """Where the nodes of a state folder run."""
+
+    HERE = "here"
+    HOSTS = "hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,18 @@ class StateFolder:
         return self.root / "control.ready"
 
     @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def issued(self) -> Path:
+        return self.root / "secrets" / "tls"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.root / "known_hosts"
+
+    @property
     def _identity(self) -> Path:
         return self.root / "topology.json"
 
@@ -88,11 +112,18 @@ class StateFolder:
         folder = self.root / "nodes"
         return tuple(sorted(each.name for each in folder.iterdir() if each.is_dir())) if folder.is_dir() else ()
 
-    def claim(self, name: str, file: Path) -> None:
-        """Makes this the folder of a topology, or checks that it is. Raises HostError for another topology's."""
-        self.check(name)
+    def claim(self, name: str, file: Path, runs: Runs = Runs.HERE) -> None:
+        """Makes this the folder of a topology, or checks that it is. Raises HostError for another topology's, and for one
+        whose nodes run elsewhere."""
+        self.check(name, runs)
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_json(self._identity, {"name": name, "file": str(file.resolve()), **_checked(file)})
+        told = {"name": name, "file": str(file.resolve()), "runs": runs, **_checked(file)}
+        write_json(self._identity, told)
+
+    @property
+    def runs(self) -> Runs | None:
+        """Where its nodes run; None: nowhere yet."""
+        return Runs(read_json(self._identity).get("runs", Runs.HERE)) if self.exists else None
 
     def knows(self, file: Path) -> bool:
         """Whether these very bytes were claimed, and so checked, by this version of towpath."""
@@ -102,8 +133,9 @@ class StateFolder:
         except (OSError, ValueError, AttributeError):
             return False
 
-    def check(self, name: str) -> None:
-        """Raises HostError when this is the folder of another topology, or no folder of ours at all."""
+    def check(self, name: str, runs: Runs | None = None) -> None:
+        """Raises HostError when this is the folder of another topology, or no folder of ours at all; with ``runs`` also
+        when its nodes run elsewhere."""
         if not self.exists:
             if self.root.exists() and any(self.root.iterdir()):
                 raise HostError(
@@ -121,6 +153,8 @@ class StateFolder:
                 why="two topologies in one folder would mix their nodes and their data",
                 next="give another folder with --state, or the file it belongs to with -f",
             )
+        if runs is not None and self.runs is not runs:
+            raise _runs_elsewhere(self.root, runs)
 
     def engine_token(self) -> str:
         """The engine's credential; made when it is missing."""
@@ -159,6 +193,17 @@ class StateFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def _runs_elsewhere(root: Path, wanted: Runs) -> HostError:
+    words = {Runs.HERE: "on this machine (towpath up)", Runs.HOSTS: "on hosts (towpath apply)"}
+    other = Runs.HOSTS if wanted is Runs.HERE else Runs.HERE
+    return HostError(
+        "state-of-another-deployment",
+        f"{root} is the state folder of nodes {words[other]}, not {words[wanted]}",
+        why="addresses, credentials and the ledger of the two would be mixed",
+        next="give another folder with --state, for example --state .towpath-here",
+    )
 
 
 def _checked(file: Path) -> dict[str, str]:

@@ -10,12 +10,15 @@ from topology.declared import Declared, Owned, SecretRef
 from topology.values import Duration, FilePath, Name, Size
 
 _SSH = r"^([A-Za-z_][A-Za-z0-9_-]*@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$"
+_HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}$"
 
 
 class Host(Owned):
-    """A machine. Without ``ssh`` and ``address`` it is this one (``towpath up`` gives it a loopback address)."""
+    """A machine. Without ``ssh`` and ``address`` it is this one (``towpath up`` gives it a loopback address).
+    ``hostKey``: the public key by which it must show itself, as ``ssh-keyscan`` prints it after the name."""
 
     ssh: str | None = Field(default=None, pattern=_SSH)
+    host_key: str | None = Field(default=None, pattern=_HOST_KEY)
     address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$")
     failure_domain: str | None = None
     disk: Size | None = None

@@ -38,6 +38,11 @@ VERBS: dict[str, Verb] = {
     "down": Verb("Operate", "towpath.operate:down", "Stop what `up` started; the data stays."),
     "status": Verb("Operate", "towpath.operate:status", "One row a node: where it answers and how it is."),
     "render": Verb("Operate", "towpath.render:render", "The nodes for Kubernetes, Compose or Prometheus."),
+    # Operate, on hosts over SSH: towpath/deploy.py
+    "plan": Verb("Operate", "towpath.deploy:plan", "What apply would change on the hosts."),
+    "apply": Verb("Operate", "towpath.deploy:apply", "Bring the hosts to what the topology says."),
+    "drift": Verb("Operate", "towpath.deploy:drift", "What was changed on the hosts since the last apply."),
+    "unlock": Verb("Operate", "towpath.deploy:unlock", "Take a dead run's lock off the hosts."),
     # Images: towpath/images.py
     "ls": Verb("Images", "towpath.images:ls", "List repositories of a scope, or tags of a repository."),
     "inspect": Verb("Images", "towpath.images:inspect", "Digest, size, platforms and layers of an image."),

@@ -14,7 +14,9 @@ from sites.addresses import Address, loopback_addresses
 from sites.hosts import NodeFacts, NodeState, Start, Stop
 from sites.loopback import LoopbackHosts
 from sites.plan import bring_down, bring_up
+from sites.state import Runs
 from towpath import controller
+from towpath.deploy import USUAL, Ssh, host_status
 from towpath.exits import Exit
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
@@ -50,7 +52,7 @@ async def start(workspace: Workspace, out: Output, *, create_secrets: bool = Fal
     from sites.node_settings import settings_of
 
     topology, state = workspace.topology, workspace.state
-    state.check(topology.metadata.name)
+    state.check(topology.metadata.name, Runs.HERE)
     if create_secrets:
         from towpath.first_secrets import create_missing
 
@@ -116,7 +118,7 @@ async def down(
 
 async def stop(workspace: Workspace, *, site: str | None = None, node: str | None = None) -> list[str]:
     """Stops the controller, then the nodes; or the nodes of one site, or one node. The names of what was stopped."""
-    state = workspace.running_state()
+    state = workspace.running_state(Runs.HERE)
     hosts = LoopbackHosts(state)
     chosen = _chosen(workspace, site, node)
     with state.locked():
@@ -139,10 +141,11 @@ def _chosen(workspace: Workspace, site: str | None, node: str | None) -> set[str
     return {name for name, its in placed.items() if (node is None or name == node) and (site is None or its == site)}
 
 
-async def status(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
+async def status(*, ssh: Ssh = USUAL, where: Where = HERE, options: Options = PLAIN) -> Exit:
     """One row a node: where it answers and how it is. Exit 7 when some of them do not serve."""
     out, workspace = options.open(), where.open()
-    workspace.running_state()
+    if workspace.running_state().runs is Runs.HOSTS:
+        return await host_status(workspace, ssh, out)
     rows = await node_rows(workspace)
     out.rows(rows, COLUMNS)
     out.talk(controller.describe(workspace))

@@ -72,6 +72,14 @@ HOST_EXITS = {  # wrong input; the other host errors are failures
     "not-a-login": Exit.USAGE,
     "secret-missing": Exit.USAGE,
     "state-busy": Exit.CONFLICT,
+    "state-of-another-deployment": Exit.USAGE,
+    "host-without-ssh": Exit.USAGE,
+    "host-name-twice": Exit.USAGE,
+    "no-hosts": Exit.USAGE,
+    "certificate-unusable": Exit.USAGE,
+    "plan-unreadable": Exit.USAGE,
+    "plan-stale": Exit.CONFLICT,
+    "host-locked": Exit.CONFLICT,
 }
 INTERRUPTED = Problem(
     "interrupted", "interrupted", next="run the same command again: it goes on from here", exit=Exit.INTERRUPTED

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from sites.state import StateFolder
+from sites.state import Runs, StateFolder
 from towpath.exits import Exit
 from towpath.problem import Problem
 
@@ -121,8 +121,9 @@ class Workspace:
         """The folder of the scopes' ledgers. Raises as ``running_state``."""
         return self.running_state().engine / "ledger"
 
-    def running_state(self) -> StateFolder:
-        """The state folder, which must be this topology's and exist. Raises HostError, Problem."""
+    def running_state(self, runs: Runs | None = None) -> StateFolder:
+        """The state folder, which must be this topology's and exist; with ``runs`` its nodes must run there. Raises
+        HostError, Problem."""
         if not self.state.root.exists():
             raise Problem(
                 "not-up",
@@ -130,5 +131,5 @@ class Workspace:
                 where=str(self.state.root),
                 next=f"towpath up -f {self.file}",
             )
-        self.state.check(self.topology.metadata.name)
+        self.state.check(self.topology.metadata.name, runs)
         return self.state

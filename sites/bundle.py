@@ -1,0 +1,212 @@
+"""A release: what a node runs, as one archive that needs nothing of the host but a Python of the same kind.
+
+It is made of the distributions installed where ``apply`` runs, each file checked against its RECORD, and of our own
+rooms that a node needs. Its name is a hash of what is in it, so the same inputs have the same name; the archive
+(sorted, without times, owners or paths of this machine) is kept in the state folder and made once.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from sites.hosts import HostError
+
+# What `towpath serve` imports; what these need comes along.
+NEEDS = (
+    *("uvicorn", "uvloop", "httptools", "httpx", "pydantic", "sqlalchemy", "alembic"),
+    *("joserfc", "bcrypt", "cryptography", "prometheus-client", "wcmatch"),
+)
+ROOMS = ("oci_wire", "identity", "registry_node", "towpath")
+_FORMAT = "1"  # of the archive: a new one makes new releases
+_LEFT_OUT = re.compile(
+    r"(^|/)(__pycache__|tests?|testing)/|\.data/|\.(pyc|pyi|pyx|pxd|c|h|cpp|hpp)$"
+    r"|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|entry_points\.txt)$"
+)
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What must be alike where a release is made and where it runs."""
+
+    python: str  # "3.11"
+    machine: str  # "x86_64"
+    system: str  # "Linux"
+
+    def __str__(self) -> str:
+        return f"Python {self.python} on {self.system} {self.machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """``identity``: 16 hex digits of the hash of its content. ``archive``: a tar, gzipped, on this machine."""
+
+    identity: str
+    version: str
+    kind: Kind
+    archive: Path
+
+
+def here() -> Kind:
+    return Kind(".".join(platform.python_version_tuple()[:2]), platform.machine(), platform.system())
+
+
+def release(folder: Path) -> Release:
+    """The release that this installation makes; its archive is in ``folder``. Raises HostError for an installation that
+    is not whole."""
+    files = dict(sorted((*_distributions(), *_rooms())))
+    identity, version = _identity(files), metadata.version("towpath")
+    archive = folder / f"{identity}.tar.gz"
+    if not archive.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(archive, files, version)
+    return Release(identity, version, here(), archive)
+
+
+def _identity(files: dict[str, Path]) -> str:
+    digest = hashlib.sha256(json.dumps([_FORMAT, metadata.version("towpath"), str(here())]).encode())
+    for name, path in files.items():
+        digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _rooms() -> Iterator[tuple[str, Path]]:
+    """Our own modules and the files beside them."""
+    for room in ROOMS:
+        spec = find_spec(room)
+        assert spec is not None and spec.submodule_search_locations
+        top = Path(next(iter(spec.submodule_search_locations)))
+        for path in top.rglob("*"):
+            name = f"{room}/{path.relative_to(top).as_posix()}"
+            if path.is_file() and not _LEFT_OUT.search(name):
+                yield name, path
+
+
+def _distributions() -> Iterator[tuple[str, Path]]:
+    for distribution in _closure():
+        for name, digest in _recorded(distribution):
+            if name.startswith("../") or _LEFT_OUT.search(name):
+                continue  # scripts, and what only a build or a test needs
+            path = Path(str(distribution.locate_file(name)))
+            _check(distribution, name, path, digest)
+            yield name, path
+
+
+def _closure() -> list[metadata.Distribution]:
+    """Those in NEEDS and what they require; of conditional requirements those that are installed here."""
+    found: dict[str, metadata.Distribution] = {}
+    waiting = list(NEEDS)
+    while waiting:
+        name = _normal(waiting.pop())
+        if name in found:
+            continue
+        try:
+            found[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            if name in map(_normal, NEEDS):
+                raise _broken(f"{name} is not installed here", f"a release needs {', '.join(NEEDS)}") from None
+            continue  # its marker does not hold here
+        needed = (_NAME.match(each) for each in found[name].requires or () if "extra ==" not in each)
+        waiting += [each[0] for each in needed if each]
+    return [found[name] for name in sorted(found)]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _recorded(distribution: metadata.Distribution) -> Iterator[tuple[str, str]]:
+    """Paths and their digests (``sha256=<base64url>``, "" for those without), as RECORD says (PEP 376, PEP 427)."""
+    text = distribution.read_text("RECORD")
+    if text is None:
+        raise _broken(f"{distribution.name} has no RECORD", "it was not installed from a wheel")
+    for row in csv.reader(io.StringIO(text)):
+        if row:
+            yield row[0], row[1]
+
+
+def _check(distribution: metadata.Distribution, name: str, path: Path, digest: str) -> None:
+    algorithm, _, expected = digest.partition("=")
+    if not algorithm:
+        return
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _broken(f"{name} of {distribution.name} cannot be read", str(error)) from None
+    found = base64.urlsafe_b64encode(hashlib.new(algorithm, content).digest()).rstrip(b"=").decode()
+    if found != expected:
+        raise _broken(f"{name} of {distribution.name} is not the file that was installed", f"its {algorithm} differs")
+
+
+def _broken(what: str, why: str) -> HostError:
+    return HostError(
+        "installation-broken", what, where=sys.prefix, why=why, next="install towpath here anew (make setup)"
+    )
+
+
+def _write(archive: Path, files: dict[str, Path], version: str) -> None:
+    with TemporaryDirectory() as scratch:
+        top = Path(scratch)
+        for name, path in files.items():
+            target = top / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        described = top / f"towpath-{version}.dist-info" / "METADATA"
+        described.parent.mkdir()
+        described.write_text(f"Metadata-Version: 2.1\nName: towpath\nVersion: {version}\n")
+        _compile(top)
+        fresh = archive.with_name(f".{archive.name}.{os.getpid()}")
+        fresh.write_bytes(gzip.compress(_tar(top), compresslevel=6, mtime=0))
+        fresh.replace(archive)
+
+
+def _compile(top: Path) -> None:
+    """Compiled modules that are believed without a look at their source: nobody writes there."""
+    words = [
+        sys.executable,
+        "-m",
+        "compileall",
+        "-q",
+        "-s",
+        str(top),
+        "--invalidation-mode",
+        "unchecked-hash",
+        str(top),
+    ]
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": ""}
+    # A template that ends in .py and is no Python stays as it is.
+    subprocess.run(words, env=environment, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - fixed words
+
+
+def _tar(top: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(top.rglob("*")):
+            entry = tarfile.TarInfo(str(PurePosixPath(path.relative_to(top))))
+            entry.mode, entry.mtime = (0o755, 0) if path.is_dir() else (0o644, 0)
+            if path.is_dir():
+                entry.type = tarfile.DIRTYPE
+                tar.addfile(entry)
+            else:
+                entry.size = path.stat().st_size
+                with path.open("rb") as file:
+                    tar.addfile(entry, file)
+    return buffer.getvalue()

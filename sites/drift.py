@@ -1,0 +1,61 @@
+"""What somebody changed on a host since the last apply, whatever the topology says now. Pure.
+
+Measured against the inventory that apply left on the host: what it lists and what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sites.host_facts import HostFacts, PathFacts
+from sites.host_plan import ADD, CHANGE, DESTROY, Row
+from sites.inventory import Target
+
+
+def drift(target: Target, facts: HostFacts) -> tuple[Row, ...]:
+    """One row for each thing that is not as it was laid down; none for a host that apply never changed."""
+    if facts.inventory is None:
+        return ()
+    return (*_files(target, facts), *_links(target, facts), *_units(target, facts))
+
+
+def _files(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for path, laid in facts.inventory.files.items():
+        found, node = facts.paths.get(path), str(laid.get("node", ""))
+        if found is None:
+            yield _row(target, node, DESTROY, "file", f"{path} is gone")
+        elif (found.kind, found.sha256) != ("file", laid.get("sha256")):
+            yield _row(target, node, CHANGE, "file", f"{path} was edited")
+        elif _owned(found) != (laid.get("mode"), laid.get("owner"), laid.get("group")):
+            yield _row(target, node, CHANGE, "file", f"{path} is {found.mode:04o} {found.owner}:{found.group}")
+
+
+def _links(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for path, laid in facts.inventory.links.items():
+        found, node = facts.paths.get(path), str(laid.get("node", ""))
+        if found is None:
+            yield _row(target, node, DESTROY, "release", f"{path} is gone")
+        elif found.target != laid.get("target"):
+            yield _row(target, node, CHANGE, "release", f"{path} leads to {found.target or 'no link'}")
+
+
+def _units(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for unit, node in facts.inventory.units.items():
+        found = facts.units.get(unit)
+        if found is None or found.active != "active":
+            yield _row(target, node, CHANGE, "process", f"{unit} is {found.active if found else 'not there'}")
+        elif found.enabled != "enabled":
+            yield _row(target, node, CHANGE, "process", f"{unit} is {found.enabled or 'disabled'} at boot")
+        elif found.stale == "yes":
+            yield _row(target, node, ADD, "process", f"{unit} runs on an older unit file")
+
+
+def _owned(found: PathFacts) -> tuple[int, str, str]:
+    return found.mode, found.owner, found.group
+
+
+def _row(target: Target, node: str, sign: str, operation: str, change: str) -> Row:
+    return Row(target.site, target.name, node, sign, operation, change, ("nodes", node))

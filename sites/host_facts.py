@@ -1,0 +1,111 @@
+"""What a host said is there, read strictly: it is another machine's word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sites import layout
+from sites.desired import DesiredHost
+from sites.hosts import HostError
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class PathFacts(_Said):
+    kind: Literal["file", "directory", "link", "other"]
+    sha256: str = ""
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+    target: str = ""
+
+
+class UnitFacts(_Said):
+    """As systemctl(1) shows them."""
+
+    loaded: str = Field(default="", alias="LoadState")
+    active: str = Field(default="", alias="ActiveState")
+    sub: str = Field(default="", alias="SubState")
+    enabled: str = Field(default="", alias="UnitFileState")
+    stale: str = Field(default="no", alias="NeedDaemonReload")
+    pid: int = Field(default=0, alias="MainPID")
+
+
+class DiskFacts(_Said):
+    total: int
+    free: int
+
+
+class Recorded(_Said):
+    """The inventory that an earlier apply left on the host: path -> what it laid down."""
+
+    files: dict[str, dict[str, Any]] = {}
+    links: dict[str, dict[str, Any]] = {}
+    units: dict[str, str] = {}
+
+
+class HostFacts(_Said):
+    python: str
+    machine: str
+    system: str
+    systemd: bool
+    time: float
+    user: bool
+    paths: dict[str, PathFacts | None]
+    settings: dict[str, str | None]
+    units: dict[str, UnitFacts]
+    releases: tuple[str, ...]
+    inventory: Recorded | None
+    lock: dict[str, Any] | None
+    ports: dict[int, str]
+    disk: DiskFacts
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that a plan stands on; not with the time, the free disk or a process's number."""
+        told = self.model_dump(mode="json", exclude={"time", "disk", "lock"})
+        for each in told["units"].values():
+            each.pop("pid")
+        told["settings"] = {node: _sha256(text) for node, text in told["settings"].items()}
+        return _sha256(json.dumps(told, sort_keys=True))
+
+
+def questions(host: DesiredHost) -> dict[str, Any]:
+    """What ``on_host/look.py`` is asked about a host."""
+    nodes = [each.name for each in host.nodes]
+    return {
+        "paths": [*host.paths, str(layout.INVENTORY)],
+        "inventory": str(layout.INVENTORY),
+        "lock": str(layout.LOCK),
+        "settings": {each: str(layout.settings(each)) for each in nodes},
+        "units": [each.unit for each in host.nodes],
+        "releases": str(layout.RELEASES),
+        "data": str(layout.DATA),
+        "user": layout.USER,
+        "ports": [each.settings.listen.port for each in host.nodes],
+    }
+
+
+def read_facts(host: str, said: Any) -> HostFacts:
+    """Raises HostError when it is not what ``look.py`` says."""
+    try:
+        return HostFacts.model_validate(said)
+    except ValidationError as error:
+        where = "; ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
+        raise HostError(
+            "facts-unreadable",
+            f"host {host} did not say what is there",
+            where=where,
+            why="its answer has another form than this towpath's",
+            next="run it again; if it stays so, report it with TOWPATH_DEBUG=1",
+        ) from None
+
+
+def _sha256(text: str | None) -> str:
+    return hashlib.sha256((text or "").encode()).hexdigest()

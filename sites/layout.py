@@ -1,0 +1,89 @@
+"""Where things lie on a host. Drawn once:
+
+/opt/towpath/releases/RELEASE/         one release, unpacked; root's, and nobody writes there
+/opt/towpath/nodes/NODE                -> ../releases/RELEASE: what this node runs. One link a node, so that nodes roll
+                                       one by one
+/etc/towpath/inventory.json            what apply laid down here, 0600: drift is measured against it, and only what it
+                                       lists is ever removed
+/etc/towpath/NODE/settings.json        0640 root:towpath; hashes of secrets, no secrets
+/etc/towpath/NODE/tls.crt, CA.crt      certificates, 0644
+/etc/towpath/NODE/credentials/NAME     0600 root: systemd hands copies to the unit (LoadCredential)
+/etc/towpath/NODE/pending              there while files are newer than the running process
+/etc/systemd/system/towpath-NODE.service
+/run/credentials/UNIT/NAME             where the node finds its credentials
+/var/lib/towpath/NODE                  data: the node's own, nothing else touches it
+/var/lib/towpath/.former/NODE          what a change replaced, until the next one
+/var/lib/towpath/.lock                 who is changing this host now
+/var/lib/towpath/.fence                how often it was locked: the fencing token
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+USER = GROUP = "towpath"
+PROGRAMS = PurePosixPath("/opt/towpath")
+SETTINGS = PurePosixPath("/etc/towpath")
+DATA = PurePosixPath("/var/lib/towpath")
+UNITS = PurePosixPath("/etc/systemd/system")
+
+RELEASES = PROGRAMS / "releases"
+NODES = PROGRAMS / "nodes"
+INVENTORY = SETTINGS / "inventory.json"
+LOCK = DATA / ".lock"
+FENCE = DATA / ".fence"
+
+
+def release(identity: str) -> PurePosixPath:
+    return RELEASES / identity
+
+
+def release_of(node: str) -> PurePosixPath:
+    """The link by which a node finds its release."""
+    return NODES / node
+
+
+def link_target(identity: str) -> str:
+    return f"../releases/{identity}"
+
+
+def settings(node: str) -> PurePosixPath:
+    return SETTINGS / node / "settings.json"
+
+
+def certificate(node: str) -> PurePosixPath:
+    return SETTINGS / node / "tls.crt"
+
+
+def authority(node: str, name: str) -> PurePosixPath:
+    """The certificate of an authority that a node believes when it asks ``name``."""
+    return SETTINGS / node / f"{name}.ca.crt"
+
+
+def credentials(node: str) -> PurePosixPath:
+    return SETTINGS / node / "credentials"
+
+
+def pending(node: str) -> PurePosixPath:
+    return SETTINGS / node / "pending"
+
+
+def unit(node: str) -> str:
+    return f"towpath-{node}.service"
+
+
+def unit_file(node: str) -> PurePosixPath:
+    return UNITS / unit(node)
+
+
+def credential(node: str, name: str) -> PurePosixPath:
+    """Where the running node finds a credential: systemd's own copy, for this unit alone."""
+    return PurePosixPath("/run/credentials") / unit(node) / name
+
+
+def data(node: str) -> PurePosixPath:
+    return DATA / node
+
+
+def former(node: str) -> PurePosixPath:
+    return DATA / ".former" / node

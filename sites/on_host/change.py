@@ -1,0 +1,255 @@
+"""Brings a host on: does a list of actions in order, stops at the first that fails, and says so as JSON on stdout.
+
+Runs as root on the host, asked by one JSON object on stdin: {"lock": {...}, "actions": [{"do": ...}, ...]}. An answer a
+line: {"done": number} ..., then {"failed": number, "error": text} when one did. Or {"verb": "take" | "give_back", ...},
+for the lock itself; then one line {"answer": {...}}. No action is done by one who does not hold the lock.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import grp
+import hashlib
+import io
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+LOCK, FENCE, ALONE = Path("/var/lib/towpath/.lock"), Path("/var/lib/towpath/.fence"), Path("/run/towpath-change")
+
+
+class Refused(Exception):
+    """What an action cannot do; the message is for a person."""
+
+
+def user(name: str, home: str) -> None:
+    if any(each.pw_name == name for each in pwd.getpwall()):
+        return
+    words = ("--system", "--user-group", "--home-dir", home, "--no-create-home", "--shell", "/usr/sbin/nologin")
+    run("useradd", *words, name)
+
+
+def directory(path: str, mode: int, owner: str, group: str) -> None:
+    Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+    own(Path(path), mode, owner, group)
+
+
+def file(path: str, content: str, mode: int, owner: str, group: str) -> None:
+    """Whole or not at all, and never readable by others for a moment."""
+    fresh = fresh_for(path)
+    write(fresh, base64.b64decode(content))
+    own(fresh, mode, owner, group)
+    fresh.replace(path)
+    sync(fresh.parent)
+
+
+def link(path: str, target: str) -> None:
+    fresh = fresh_for(path)
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(path)
+    sync(fresh.parent)
+
+
+def release(path: str, content: str, sha256: str) -> None:
+    """Unpacks an archive beside its place, and moves it there whole."""
+    archive, fresh = base64.b64decode(content), fresh_for(path)
+    if hashlib.sha256(archive).hexdigest() != sha256:
+        raise Refused("the archive that arrived is not the one that was sent")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o755)
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        members = tar.getmembers()
+        if not all(plain(each) for each in members):
+            raise Refused("the archive holds something that is no plain file inside it")
+        tar.extractall(fresh, members=members)  # noqa: S202 - each of them was looked at
+    shutil.rmtree(path, ignore_errors=True)
+    fresh.rename(path)
+    os.sync()
+
+
+def plain(member: tarfile.TarInfo) -> bool:
+    inside = not member.name.startswith("/") and ".." not in member.name.split("/")
+    return inside and (member.isfile() or member.isdir())
+
+
+def remove(path: str) -> None:
+    gone = Path(path)
+    if gone.is_dir() and not gone.is_symlink():
+        shutil.rmtree(gone)
+    else:
+        gone.unlink(missing_ok=True)
+
+
+def keep(folder: str, paths: list[str]) -> None:
+    """Copies what a change is about to replace, and notes what was not there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(folder).mkdir(mode=0o700, parents=True)
+    there = [os.path.lexists(path) for path in paths]
+    for number, path in enumerate(paths):
+        if there[number]:
+            copy(Path(path), Path(folder, str(number)))
+    index = [{"path": path, "there": was} for path, was in zip(paths, there)]  # noqa: B905 - Python 3.9 has no strict
+    Path(folder, "index.json").write_text(json.dumps(index))
+
+
+def restore(folder: str) -> None:
+    """Puts back what ``keep`` copied."""
+    for number, each in enumerate(json.loads(Path(folder, "index.json").read_text())):
+        if each["there"]:
+            fresh = fresh_for(each["path"])
+            fresh.unlink(missing_ok=True)
+            copy(Path(folder, str(number)), fresh)
+            fresh.replace(each["path"])
+        else:
+            remove(each["path"])
+
+
+def copy(source: Path, target: Path) -> None:
+    """With its owner and mode; a link as a link."""
+    shutil.copy2(source, target, follow_symlinks=False)
+    status = source.lstat()
+    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def unit(verb: str, name: str) -> None:
+    if verb in ("start", "restart"):
+        run("systemctl", "reset-failed", name, check=False)
+    done = run("systemctl", verb, *(["--now"] if verb == "disable" else []), "--", name, check=False)
+    if done.returncode:
+        log = run("journalctl", "--no-pager", "-o", "cat", "-n", "20", "-u", name, check=False).stdout
+        raise Refused(f"systemctl {verb} {name}: {done.stderr.strip() or done.stdout.strip()}\n{log.strip()}")
+
+
+def units() -> None:
+    run("systemctl", "daemon-reload")
+
+
+def take(lock: dict[str, Any]) -> dict[str, Any]:
+    """The lock with its fencing token, or the one that somebody else holds."""
+    LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    held = lock_held()
+    if held is not None and held.get("id") != lock["id"]:
+        return {"held": held}
+    token = 1
+    with suppress(OSError, ValueError):
+        token = int(FENCE.read_text()) + 1
+    for path, text in ((FENCE, str(token)), (LOCK, json.dumps({**lock, "token": token}))):
+        fresh = fresh_for(str(path))
+        write(fresh, text.encode())
+        fresh.replace(path)
+    return {"token": token}
+
+
+def give_back(id: str) -> dict[str, Any]:
+    held = lock_held()
+    if held is None:
+        return {"free": True}
+    if held.get("id") != id:
+        return {"held": held}
+    LOCK.unlink()
+    return {"free": True}
+
+
+def lock_held() -> dict[str, Any] | None:
+    try:
+        found = json.loads(LOCK.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {"id": "unreadable"}
+    return found if isinstance(found, dict) else {"id": "unreadable"}
+
+
+def check_lock(lock: dict[str, Any]) -> None:
+    held = lock_held() or {}
+    if (held.get("id"), held.get("token")) != (lock["id"], lock["token"]):
+        owner = held.get("owner", "nobody")
+        raise Refused(f"this run no longer holds the host's lock; {owner} does (lock {held.get('id', 'none')})")
+
+
+def fresh_for(path: str) -> Path:
+    """What will take the place of this path."""
+    return Path(f"{path}.towpath-new")
+
+
+def write(path: Path, content: bytes) -> None:
+    """On the disk when this returns; root's alone."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def own(path: Path, mode: int, owner: str, group: str) -> None:
+    os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+    path.chmod(mode)
+
+
+def sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - no shell
+    if check and done.returncode:
+        raise Refused(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip() or done.returncode}")
+    return done
+
+
+DOES: dict[str, Callable[..., None]] = {
+    each.__name__: each for each in (user, directory, file, link, release, remove, keep, restore, unit, units)
+}
+LOCKING: dict[str, Callable[..., dict[str, Any]]] = {"take": take, "give_back": give_back}
+
+
+def say(**told: Any) -> None:
+    """The one who asked may be gone; what was begun goes on."""
+    with suppress(OSError):
+        print(json.dumps(told), flush=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One change of this host at a time, also when two come from one operator."""
+    with ALONE.open("a") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def locking(verb: str, **told: Any) -> int:
+    say(answer=LOCKING[verb](**told))
+    return 0
+
+
+def change(lock: dict[str, Any], actions: list[dict[str, Any]]) -> int:
+    for number, action in enumerate(actions):
+        try:
+            check_lock(lock)
+            DOES[action["do"]](**{name: value for name, value in action.items() if name != "do"})
+        except (Refused, OSError, LookupError, ValueError, TypeError, tarfile.TarError) as error:
+            say(failed=number, error=str(error) or type(error).__name__)
+            return 1
+        say(done=number)
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a cut connection does not leave a host half changed
+    asked = json.load(sys.stdin)
+    with alone():
+        sys.exit(locking(**asked) if "verb" in asked else change(**asked))

@@ -1,0 +1,182 @@
+"""Hosts under pyinfra: connected once, then looked at (a fact) and changed (an operation)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand, operation
+from pyinfra.api.command import QuoteString
+from pyinfra.api.exceptions import ConnectError, NestedOperationError, PyinfraError
+from pyinfra.connectors import util as pyinfra_util
+from pyinfra.context import ctx_host, ctx_state
+
+from sites.on_host import program
+from sites.remote import host_keys
+
+SECONDS = 8  # for a connection, a banner, a login and a channel each: paramiko's own patience knows no cut link
+_SUDO = ("sudo: ", "sudo-rs: ")
+
+
+class Failed(Exception):
+    """One request at one host: ``code``, ``what`` (continues "host NAME ..."), ``why``, ``next``."""
+
+    def __init__(self, code: str, what: str, why: str = "", next: str = "") -> None:
+        super().__init__(what)
+        self.told = {"code": code, "what": what, "why": why, "next": next}
+
+
+class Look(FactBase[dict[str, Any]]):
+    """Everything that we ask of a host, in one round trip. Its questions come on stdin."""
+
+    def command(self) -> StringCommand:
+        """Always succeeds, so that what went wrong is read, and not the default of a fact that failed."""
+        return StringCommand(*_on_host("look"), "2>&1", "||", "true")
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        with suppress(ValueError, IndexError):
+            said = json.loads(output[-1])
+            if isinstance(said, dict):
+                return said
+        return {"said": "\n".join(output)}
+
+
+@operation(is_idempotent=False)
+def change(told: str, seconds: int) -> Generator[StringCommand, None, None]:
+    """Our own operation, and not one of pyinfra's guarded by ``_if``: what must be done was decided by the plan."""
+    yield StringCommand(*_on_host("change"), _stdin=[told], _timeout=seconds)
+
+
+def _on_host(name: str) -> tuple[Any, ...]:
+    """``-I``: nothing of the caller's environment or folder is imported."""
+    return "sudo", "-n", "--", "python3", "-I", "-c", QuoteString(program(name))
+
+
+class Connections:
+    """All hosts of one run. ``spec``: as sites/remote/__init__.py describes its first line."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        host_keys.insist()
+        pyinfra_util.getpass = _nobody_types  # type: ignore[assignment]
+        hosts = [(name, _data(each, spec)) for name, each in spec["hosts"].items()]
+        config = Config(CONNECT_TIMEOUT=SECONDS, PARALLEL=max(1, len(hosts)))
+        self._state = State(Inventory((hosts, {})), config, check_for_changes=False)
+        self._state.is_executing = True  # an operation runs when it is called: each request waits for its own
+        ctx_state.set(self._state)
+
+    def look(self, host: str, told: dict[str, Any], seconds: int) -> dict[str, Any]:
+        """Raises Failed."""
+        found: dict[str, Any] | None = None
+        with suppress(PyinfraError):
+            found = self._connected(host).get_fact(Look, _stdin=[json.dumps(told)], _timeout=seconds)
+        if found is None:
+            raise Failed(
+                "host-lost", "stopped answering", next="see that it runs and is reachable, then run this again"
+            )
+        if "said" in found:
+            raise _unfit(found["said"])
+        return found
+
+    def change(self, host: str, told: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
+        """The lines that ``on_host/change.py`` answered. Raises Failed."""
+        target = self._connected(host)
+        before = len(target.op_hash_order)
+        with ctx_host.use(target):
+            try:
+                change(told=json.dumps(_with_archives(told)), seconds=seconds)
+            except NestedOperationError:
+                pass  # its lines say which action failed
+            except PyinfraError as error:
+                raise Failed("host-lost", "stopped answering", why=str(error)) from None
+        meta = self._state.get_op_data_for_host(target, target.op_hash_order[before]).operation_meta
+        if not meta.is_complete():
+            raise Failed("host-lost", "stopped answering", next="run the same command again: it goes on from there")
+        return _answered(meta.stdout_lines, meta.stderr_lines, meta.did_succeed())
+
+    def _connected(self, name: str) -> Host:
+        host = self._state.inventory.get_host(name)
+        try:
+            host.connect(show_errors=False, raise_exceptions=True)
+        except ConnectError as error:
+            raise _unreachable(error) from error
+        return host
+
+
+def _data(host: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    patience = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), SECONDS)
+    data = {
+        "ssh_hostname": host["address"],
+        "ssh_port": host["port"],
+        "ssh_known_hosts_file": spec["known_hosts"],
+        "ssh_strict_host_key_checking": "yes",
+        "ssh_paramiko_connect_kwargs": patience,
+    }
+    if host.get("user"):
+        data["ssh_user"] = host["user"]
+    if spec.get("key"):
+        data["ssh_key"] = spec["key"]
+    return data
+
+
+def _with_archives(told: dict[str, Any]) -> dict[str, Any]:
+    """The archives that actions name by path, read here, with their hash."""
+    if "actions" not in told:
+        return told
+    return {**told, "actions": [_sent(each) if "archive" in each else each for each in told["actions"]]}
+
+
+def _sent(action: dict[str, Any]) -> dict[str, Any]:
+    content = Path(action["archive"]).read_bytes()
+    kept = {name: value for name, value in action.items() if name != "archive"}
+    return {**kept, "content": base64.b64encode(content).decode(), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _answered(lines: list[str], errors: list[str], succeeded: bool) -> list[dict[str, Any]]:
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    if succeeded or (found and "failed" in found[-1]):
+        return found
+    raise _unfit("\n".join([*errors, *lines]))
+
+
+def _unreachable(error: ConnectError) -> Failed:
+    if told := host_keys.refusal(error):
+        return Failed(**told)
+    text = str(error)
+    if "Authentication" in text or "key" in text.lower():
+        return Failed(
+            "ssh-refused",
+            "does not let us in",
+            why=text,
+            next="put the public half of the key in the user's authorized_keys there; give another key with --ssh-key",
+        )
+    return Failed("host-unreachable", "cannot be reached", why=text, next="see that it runs and that ssh gets there")
+
+
+def _unfit(said: str) -> Failed:
+    """What the shell said in place of an answer."""
+    last = said.strip().splitlines()[-6:]
+    why = "\n".join(last)
+    if any(line.startswith(_SUDO) for line in last):
+        return Failed(
+            "sudo-refused",
+            "does not let the user become root without a password",
+            why=why,
+            next="allow it: USER ALL=(root) NOPASSWD: ALL in /etc/sudoers.d/towpath; `sudo -n true` must work there",
+        )
+    if "not found" in said:
+        return Failed("host-unfit", "lacks a program", why=why, next="install sudo and python3 there (Debian: apt-get)")
+    return Failed(
+        "host-command-failed", "could not do what it was told", why=why, next="see the host's own words above"
+    )
+
+
+def _nobody_types(*_: object) -> NoReturn:
+    raise PyinfraError("sudo asks for a password")

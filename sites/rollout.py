@@ -1,0 +1,121 @@
+"""A plan carried out: everything that touches nothing first, then wave by wave, host by host, node by node.
+
+Each node that was changed must pass its health gate before the next one is touched. One that does not gets back what it
+had, and the rollout stops there: what was done stays, what was not reached is untouched, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sites import layout
+from sites.actions import Action, ReloadUnits, Remove, Restore, Unit
+from sites.canary import Gate
+from sites.host_plan import HostPlan, NodePlan
+from sites.hosts import HostError
+from sites.inventory import Target
+from sites.ssh import Lock, SshHosts
+
+Watch = Callable[[str, str], None]  # host, what happened
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled back"  # the node that failed runs as before
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(slots=True)
+class HostResult:
+    host: str
+    site: str
+    outcome: Outcome
+    error: HostError | None = None
+
+
+@dataclass
+class Rollout:
+    """``locks``: of the hosts that have something to do."""
+
+    hosts: SshHosts
+    plans: Mapping[str, HostPlan]
+    urls: Mapping[str, str]
+    gate: Gate
+    locks: Mapping[str, Lock]
+    watch: Watch
+    _results: dict[str, HostResult] = field(default_factory=dict, init=False)
+
+    async def run(self, waves: Sequence[Sequence[Target]]) -> list[HostResult]:
+        """One result a host, in the order of the plans. Never raises for what a host refuses."""
+        for name, plan in self.plans.items():
+            outcome = Outcome.NOT_REACHED if plan.changes else Outcome.UNCHANGED
+            self._results[name] = HostResult(name, plan.host.target.site, outcome)
+        if await self._each(self._prepare, [name for name, plan in self.plans.items() if plan.changes]):
+            for wave in waves:
+                if not await self._each(self._bring_on, [each.name for each in wave if self.plans[each.name].changes]):
+                    break
+        return list(self._results.values())
+
+    async def _each(self, step: Callable[[str], object], names: Sequence[str]) -> bool:
+        """At all of these hosts at once; whether all of them succeeded."""
+        await asyncio.gather(*(self._watched(step, name) for name in names))
+        return all(self._results[name].error is None for name in names)
+
+    async def _watched(self, step: Callable[[str], object], name: str) -> None:
+        try:
+            await step(name)  # type: ignore[misc]
+        except HostError as error:
+            result = self._results[name]
+            result.error = error
+            if result.outcome is not Outcome.ROLLED_BACK:
+                result.outcome = Outcome.FAILED
+            self.watch(name, f"{result.outcome}: {error.what}")
+
+    async def _prepare(self, name: str) -> None:
+        plan = self.plans[name]
+        if plan.prepare:
+            await self.hosts.apply(name, plan.prepare, self.locks[name])
+            self.watch(name, "prepared: " + ", ".join(f"{row.operation} {row.change}" for row in plan.rows))
+
+    async def _bring_on(self, name: str) -> None:
+        plan = self.plans[name]
+        for node in plan.nodes:
+            if node.actions:
+                await self._node(name, node)
+        if plan.finish:
+            await self.hosts.apply(name, plan.finish, self.locks[name])
+        self._results[name].outcome = Outcome.DONE
+
+    async def _node(self, name: str, plan: NodePlan) -> None:
+        node = plan.node
+        try:
+            await self.hosts.apply(name, plan.actions, self.locks[name])
+            await self.gate.check(node.name, self.urls[node.name], node.settings)
+        except HostError as error:
+            await self._back(name, plan, error)
+            raise
+        self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
+
+    async def _back(self, name: str, plan: NodePlan, error: HostError) -> None:
+        """The node as it was; one that was not there before is stopped."""
+        if error.code == "host-lost":
+            return  # nothing can be done from here; the next run sees what there is
+        with suppress(HostError):
+            await self.hosts.apply(name, way_back(plan), self.locks[name])
+            if plan.was_there:
+                self._results[name].outcome = Outcome.ROLLED_BACK
+
+
+def way_back(plan: NodePlan) -> tuple[Action, ...]:
+    """What undoes a node's change."""
+    node = plan.node
+    if not plan.was_there:
+        return (Unit("stop", node.unit),)
+    again = (Unit("restart", node.unit), Remove(str(layout.pending(node.name)))) if plan.starts else ()
+    return (Restore(str(layout.former(node.name))), ReloadUnits(), *again)

@@ -1,0 +1,261 @@
+"""Verbs that bring a topology to its hosts over SSH: plan, apply, drift, unlock; and the rows of status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from sites.state import Runs
+from towpath.exits import Exit
+from towpath.output import PLAIN, Options, Output
+from towpath.workspace import HERE, Where, Workspace
+
+if TYPE_CHECKING:
+    from sites.deployment import Deployment
+    from sites.host_plan import HostPlan, Row
+    from sites.rollout import HostResult
+    from sites.ssh import SshHosts
+
+PLAN_COLUMNS = ("site", "host", "", "node", "operation", "change", "place")
+STATUS_COLUMNS = ("node", "kind", "scope", "site", "host", "url", "state")
+RESULT_COLUMNS = ("host", "site", "outcome", "why", "next")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Ssh:
+    """How the hosts are reached."""
+
+    ssh_key: Annotated[
+        Path | None,
+        Parameter(name="--ssh-key", help="Private key file (default: $TOWPATH_SSH_KEY, else the agent and ~/.ssh)."),
+    ] = None
+    known_hosts: Annotated[
+        Path | None,
+        Parameter(name="--known-hosts", help="The hosts' public keys (default: known_hosts in the state folder)."),
+    ] = None
+
+    def hosts(self, workspace: Workspace) -> SshHosts:
+        from sites.inventory import targets_of
+        from sites.ssh import Login, SshHosts
+
+        named = self.ssh_key or (Path(os.environ["TOWPATH_SSH_KEY"]) if os.environ.get("TOWPATH_SSH_KEY") else None)
+        return SshHosts(targets_of(workspace.topology), Login(self.known_hosts or workspace.state.known_hosts, named))
+
+
+USUAL = Ssh()
+
+
+async def plan(
+    *,
+    save: Annotated[Path | None, Parameter(help="Keep the plan in this file, for `towpath apply FILE`.")] = None,
+    full: Annotated[bool, Parameter(negative="", help="Also show commands and differences.")] = False,
+    detailed_exitcode: Annotated[bool, Parameter(negative="", help="Exit 3 when there is something to do.")] = False,
+    ssh: Ssh = USUAL,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Show what apply would change on the hosts. Nothing is changed."""
+    from sites import saved_plan
+
+    out, workspace = options.open(), where.open()
+    deployment = _deployment(workspace)
+    async with ssh.hosts(workspace) as hosts:
+        plans = deployment.plans(await hosts.facts(deployment.hosts))
+    _show(workspace, plans, out, full=full)
+    if save:
+        saved_plan.save(save, saved_plan.basis(deployment, plans, workspace.file), plans)
+        out.talk(f"Saved to {save}; run: towpath apply {save}")
+    return Exit.CHANGES if detailed_exitcode and any(each.changes for each in plans.values()) else Exit.DONE
+
+
+async def apply(
+    plan: Annotated[Path | None, Parameter(help="A saved plan; refused (exit 6) when it no longer holds.")] = None,
+    /,
+    *,
+    ssh: Ssh = USUAL,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Bring the hosts to what the topology says: a canary host first, each node through its health gate.
+
+    Run it again after a failure: it goes on from where it stopped."""
+    from sites.host_locks import locked
+
+    out, workspace = options.open(), where.open()
+    deployment = _deployment(workspace)
+    with workspace.state.locked():
+        async with ssh.hosts(workspace) as hosts:
+            plans = deployment.plans(await hosts.facts(deployment.hosts))
+            _check(plan, deployment, plans, workspace)
+            _show(workspace, plans, out)
+            workspace.state.write_addresses(deployment.urls)
+            changing = [name for name, each in plans.items() if each.changes]
+            if not changing:
+                out.talk("Nothing to do.")
+                return Exit.DONE
+            async with locked(hosts, changing, f"apply of {workspace.topology.metadata.name}") as locks:
+                again = await hosts.facts({name: deployment.hosts[name] for name in changing})
+                plans |= deployment.plans(again)  # what another run did before we held the locks
+                _check(plan, deployment, plans, workspace)
+                results = await _roll_out(deployment, hosts, plans, locks, out)
+    return _told(results, out)
+
+
+async def drift(*, ssh: Ssh = USUAL, where: Where = HERE, options: Options = PLAIN) -> Exit:
+    """Show what was changed on the hosts since the last apply, by whomever. Exit 3 when anything was."""
+    from sites.drift import drift as drifted
+
+    out, workspace = options.open(), where.open()
+    deployment = _deployment(workspace)
+    async with ssh.hosts(workspace) as hosts:
+        facts = await hosts.facts(deployment.hosts)
+    rows = [row for name, each in facts.items() for row in drifted(deployment.targets[name], each)]
+    untouched = [name for name, each in facts.items() if each.inventory is None]
+    if rows:
+        out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
+    if untouched:
+        out.talk(f"never applied to: {', '.join(untouched)}")
+    out.talk(f"{len(rows)} differences. towpath apply puts it back." if rows else "No drift.")
+    return Exit.CHANGES if rows else Exit.DONE
+
+
+async def unlock(
+    lock: Annotated[str, Parameter(help="The lock's id, as the refusal named it.")],
+    /,
+    *,
+    ssh: Ssh = USUAL,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
+    """Take a dead run's lock off the hosts. A run that is alive after all changes nothing more there."""
+    from sites.host_locks import unlock as unlocked
+
+    out, workspace = options.open(), where.open()
+    async with ssh.hosts(workspace) as hosts:
+        found = await unlocked(hosts, lock)
+    held = {name: by for name, by in found.items() if by is not None}
+    for name, by in held.items():
+        out.emit({"host": name, "held": by}, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
+    out.talk(f"free: {', '.join(name for name in found if name not in held) or 'none'}")
+    return Exit.CONFLICT if held else Exit.DONE
+
+
+async def host_status(workspace: Workspace, ssh: Ssh, out: Output) -> Exit:
+    """``status`` of a topology on hosts: a row a node; a host that does not answer says so in its rows."""
+    rows = await _host_rows(workspace, ssh)
+    out.rows(rows, STATUS_COLUMNS)
+    served = [row["state"] == "active" for row in rows]
+    if all(served):
+        return Exit.DONE
+    return Exit.SOME_SITES_FAILED if any(served) else Exit.FAILED
+
+
+async def _host_rows(workspace: Workspace, ssh: Ssh) -> list[dict[str, Any]]:
+    deployment = _deployment(workspace)
+    async with ssh.hosts(workspace) as hosts:
+        facts, errors = await hosts.facts_where_possible(deployment.hosts)
+    rows = []
+    for name, host in deployment.hosts.items():
+        for node in host.nodes:
+            unit = facts[name].units.get(node.unit) if name in facts else None
+            state = errors[name].code if name in errors else (unit.active if unit else "not there")
+            rows.append(
+                {
+                    "node": node.name,
+                    "kind": node.settings.kind,
+                    "scope": node.settings.scope if node.settings.kind == "local" else None,
+                    "site": host.target.site,
+                    "host": name,
+                    "url": deployment.urls[node.name],
+                    "state": state,
+                }
+            )
+    return rows
+
+
+def _deployment(workspace: Workspace) -> Deployment:
+    from sites.deployment import deployment
+
+    workspace.state.claim(workspace.topology.metadata.name, workspace.file, Runs.HOSTS)
+    return deployment(workspace.topology, workspace.state)
+
+
+def _check(saved: Path | None, deployment: Deployment, plans: Mapping[str, HostPlan], workspace: Workspace) -> None:
+    from sites import saved_plan
+
+    if saved:
+        saved_plan.check(saved, saved_plan.basis(deployment, plans, workspace.file))
+
+
+async def _roll_out(
+    deployment: Deployment, hosts: SshHosts, plans: Mapping[str, HostPlan], locks: Mapping[str, Any], out: Output
+) -> list[HostResult]:
+    from sites.canary import Gate
+    from sites.rollout import Rollout
+    from sites.waves import waves
+
+    gate = Gate(deployment.engine, deployment.trust)
+    rollout = Rollout(hosts, plans, deployment.urls, gate, locks, lambda host, text: out.talk(f"{host}  {text}"))
+    return await rollout.run(waves(deployment.topology, deployment.targets.values()))
+
+
+def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
+    """The rows that change something; unchanged nodes are counted."""
+    rows = [row for each in plans.values() for row in each.all_rows]
+    if rows:
+        if full and not out.json:
+            for row in rows:
+                print("\n".join(_in_full(workspace, row)))
+        else:
+            out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
+    unchanged = sum(not node.actions for each in plans.values() for node in each.nodes)
+    out.talk(f"Plan: {_counted(rows)}. {unchanged} nodes unchanged.")
+
+
+def _counted(rows: Iterable[Row]) -> str:
+    signs = [each.sign for each in rows]
+    return f"{signs.count('+')} to add, {signs.count('~')} to change, {signs.count('-')} to destroy"
+
+
+def _record(workspace: Workspace, row: Row) -> dict[str, Any]:
+    document = workspace.loaded.document
+    spot = document.spot(row.path) if document else None
+    place = f"{workspace.file}:{(spot.key or spot.value).line + 1}" if spot else ""
+    shown = {"site": row.site, "host": row.host, "": row.sign, "node": row.node, "operation": row.operation}
+    return {**shown, "change": row.change, "place": place, "commands": list(row.commands), "diff": row.diff}
+
+
+def _in_full(workspace: Workspace, row: Row) -> list[str]:
+    record = _record(workspace, row)
+    head = "  ".join(str(record[each]) for each in PLAN_COLUMNS if record[each])
+    return [head, *(f"    $ {each}" for each in row.commands), *(f"    {line}" for line in row.diff.splitlines())]
+
+
+def _told(results: list[HostResult], out: Output) -> Exit:
+    failed = [each for each in results if each.error is not None]
+    if not failed:
+        out.talk("Done: every node serves.")
+        return Exit.DONE
+    out.rows([_result(each) for each in results], RESULT_COLUMNS)
+    for each in failed:
+        assert each.error is not None
+        out.talk(f"\n{each.host}: {each.error.what}\n  where: {each.error.where}\n  why:   {each.error.why}")
+    return Exit.SOME_SITES_FAILED
+
+
+def _result(result: HostResult) -> dict[str, Any]:
+    error = result.error
+    return {
+        "host": result.host,
+        "site": result.site,
+        "outcome": result.outcome,
+        "code": error.code if error else None,
+        "why": error.what if error else None,
+        "next": error.next if error else None,
+    }
