@@ -1,0 +1,168 @@
+"""The program that changes a host, on folders of this machine: whole or not at all, and back again."""
+
+from __future__ import annotations
+
+import base64
+import grp
+import hashlib
+import io
+import json
+import os
+import pwd
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sites.on_host import change, look, program
+
+ME, MINE = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOCK", "FENCE"):
+        monkeypatch.setattr(change, name, tmp_path / "state" / name.lower())
+
+
+def put(path: Path, content: bytes, mode: int = 0o640) -> None:
+    change.file(str(path), base64.b64encode(content).decode(), mode, ME, MINE)
+
+
+def test_a_file_has_its_mode_from_the_first_moment(tmp_path: Path) -> None:
+    put(tmp_path / "settings.json", b"one")
+    put(tmp_path / "settings.json", b"two", 0o600)
+    assert (tmp_path / "settings.json").read_bytes() == b"two"
+    assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "f.towpath-new").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic"):
+        put(tmp_path / "f", b"x")
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_what_was_kept_comes_back_and_what_was_not_there_goes(tmp_path: Path) -> None:
+    file, link, new = tmp_path / "file", tmp_path / "link", tmp_path / "new"
+    put(file, b"before", 0o600)
+    change.link(str(link), "target-before")
+    change.keep(str(tmp_path / "former"), [str(file), str(link), str(new)])
+    put(file, b"after", 0o644)
+    change.link(str(link), "target-after")
+    put(new, b"new")
+    change.restore(str(tmp_path / "former"))
+    assert (file.read_bytes(), file.stat().st_mode & 0o777, str(link.readlink())) == (b"before", 0o600, "target-before")
+    assert not new.exists()
+
+
+def archive(**members: Any) -> dict[str, str]:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name.replace("__", "/").replace("UP", ".."))
+            if content is None:
+                entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                tar.addfile(entry)
+            else:
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    raw = buffer.getvalue()
+    return {"content": base64.b64encode(raw).decode(), "sha256": hashlib.sha256(raw).hexdigest()}
+
+
+def test_a_release_is_unpacked_whole(tmp_path: Path) -> None:
+    change.release(str(tmp_path / "r1"), **archive(towpath__main=b"pass"))
+    assert (tmp_path / "r1" / "towpath" / "main").read_bytes() == b"pass"
+    assert [each.name for each in tmp_path.iterdir()] == ["r1"]
+
+
+@pytest.mark.parametrize("members", [{"link": None}, {"UP__escape": b"x"}, {"__etc__x": b"x"}])
+def test_an_archive_that_would_leave_its_folder_is_refused(tmp_path: Path, members: dict[str, Any]) -> None:
+    with pytest.raises(change.Refused, match="no plain file"):
+        change.release(str(tmp_path / "r1"), **archive(**members))
+    assert not (tmp_path / "r1").exists()
+
+
+def test_an_archive_that_arrived_otherwise_is_refused(tmp_path: Path) -> None:
+    sent = archive(a=b"x")
+    with pytest.raises(change.Refused, match="not the one that was sent"):
+        change.release(str(tmp_path / "r1"), **{**sent, "sha256": "0" * 64})
+
+
+def test_the_lock_is_one_s_and_its_token_grows() -> None:
+    first, second = {"id": "a", "owner": "ana"}, {"id": "b", "owner": "ben"}
+    assert change.take(first) == {"token": 1}
+    assert change.take(second)["held"]["owner"] == "ana"
+    assert change.give_back("b")["held"]["owner"] == "ana"
+    assert change.give_back("a") == {"free": True}
+    assert change.take(second) == {"token": 2}
+
+
+def test_nothing_is_done_without_the_lock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change.take({"id": "a", "owner": "ana"})
+    change.give_back("a")
+    change.take({"id": "b", "owner": "ben"})
+    action = {"do": "link", "path": str(tmp_path / "x"), "target": "y"}
+    assert change.change({"id": "a", "token": 1}, [action]) == 1
+    assert "ben does" in json.loads(capsys.readouterr().out)["error"]
+    assert not (tmp_path / "x").exists()
+    assert change.change({"id": "b", "token": 2}, [action]) == 0
+    assert (tmp_path / "x").is_symlink()
+
+
+def test_the_first_that_fails_is_named_and_ends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change.take({"id": "a"})
+    good = {"do": "link", "path": str(tmp_path / "x"), "target": "y"}
+    bad = {"do": "link", "path": str(tmp_path / "missing" / "x"), "target": "y"}
+    assert change.change({"id": "a", "token": 1}, [good, bad, {**good, "path": str(tmp_path / "z")}]) == 1
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [next(iter(each)) for each in said] == ["done", "failed"] and said[1]["failed"] == 1
+    assert not (tmp_path / "z").exists()
+
+
+HOSTILE = [
+    "$(touch {0})",
+    "`touch {0}`",
+    "; touch {0}",
+    "\n touch {0}\n",
+    "{{{{ 7 * 7 }}}}",
+    "' || touch {0} || '",
+    '"; touch {0}; "',
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_stays_text(tmp_path: Path, text: str) -> None:
+    """Whatever comes as content or as a target is written down, never run."""
+    hostile = text.format(tmp_path / "touched")
+    put(tmp_path / "file", hostile.encode())
+    change.link(str(tmp_path / "link"), hostile)
+    assert (tmp_path / "file").read_text() == hostile
+    assert str((tmp_path / "link").readlink()) == hostile
+    assert not (tmp_path / "touched").exists()
+
+
+def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    asked = {
+        "paths": [str(tmp_path / "file"), str(tmp_path / "none")],
+        "inventory": str(tmp_path / "inventory.json"),
+        "lock": str(tmp_path / "lock"),
+        "settings": {"a": str(tmp_path / "file")},
+        "units": [],
+        "releases": str(tmp_path / "releases"),
+        "data": str(tmp_path / "data"),
+        "user": "nobody-of-that-name",
+        "ports": [],
+    }
+    words = [sys.executable, "-I", "-S", "-c", program("look")]
+    said = json.loads(subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=True).stdout)
+    assert said["paths"][str(tmp_path / "file")]["sha256"] == look.digest(tmp_path / "file")
+    assert (said["paths"][str(tmp_path / "none")], said["user"], said["settings"]) == (None, False, {"a": "x"})
+    compile(program("change"), "change", "exec")
