@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,11 +21,13 @@ REMOTE = RetryPolicy(attempts=4)  # of single requests; whole steps are tried ag
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """How to reach a node: ``http://127.0.0.1:5001``, and as whom. Never printed with its secret."""
+    """How to reach a node: ``http://127.0.0.1:5001``, as whom, and which certificates are believed there (None: the
+    system's authorities). Never printed with its secret."""
 
     url: str
     username: str = ""
     secret: str = ""
+    trust: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         return f"Address({self.url!r}, {self.username!r}, ***)"
@@ -71,8 +74,11 @@ class RemoteRegistries:
             return self._external(declared)
         address = self._addresses.get(node)
         if address is None:
-            raise Refused("NODE_NOT_RUNNING", f"node {node} has no address", "start it: towpath up", failed=True)
-        return RemoteRegistry(address.url, credentials=Credentials(address.username, address.secret), retry=self._retry)
+            raise Refused(
+                "NODE_NOT_RUNNING", f"node {node} has no address", "start it: towpath up, or towpath apply", failed=True
+            )
+        credentials = Credentials(address.username, address.secret)
+        return RemoteRegistry(address.url, credentials=credentials, retry=self._retry, trust=address.trust)
 
     def _external(self, node: ExternalNode) -> RemoteRegistry:
         """The secret of ``auth`` is ``user:password``."""

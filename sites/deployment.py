@@ -19,7 +19,8 @@ from sites.inventory import Target, addresses_of, targets_of
 from sites.loopback_placement import logins_of, robot_token
 from sites.node_grants import sources_of
 from sites.state import StateFolder
-from topology.model import ExternalNode, Topology
+from sites.trust import trust_of
+from topology.model import Topology
 
 _ROOM = 512 * 1024 * 1024  # bytes that a host must have free: a release, and room to work
 _SKEW = 30.0  # seconds by which a host's clock may differ: tokens live for minutes
@@ -60,22 +61,6 @@ def deployment(topology: Topology, state: StateFolder) -> Deployment:
     hosts = desired(topology, targets, given(topology, secrets, authority), made)
     urls = {name: address.url for name, address in addresses_of(topology).items()}
     return Deployment(topology, targets, hosts, made, secrets.engine, urls, trust_of(topology))
-
-
-def trust_of(topology: Topology) -> ssl.SSLContext | None:
-    """What we believe of our own nodes: the system's authorities, the topology's, and certificates given to nodes."""
-    given_ones = [each.tls.cert for each in topology.nodes.values() if not isinstance(each, ExternalNode) and each.tls]
-    paths = [topology.base / each for each in (*([topology.tls.ca.cert] if topology.tls else ()), *given_ones)]
-    if not paths:
-        return None
-    context = ssl.create_default_context()
-    for path in paths:
-        try:
-            context.load_verify_locations(path)
-        except (OSError, ssl.SSLError) as error:
-            what = f"{path} holds no certificate: {error}"
-            raise HostError("certificate-unusable", what, next="put a certificate in PEM form there") from None
-    return context
 
 
 def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:

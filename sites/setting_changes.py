@@ -10,6 +10,14 @@ from registry_node.settings import NodeSettings
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _HIDDEN = ("password_bcrypt", "token_sha256")
+_KEYS = {  # of a node's rules: the key of the scope that says it
+    "write": "write",
+    "repository_name": "naming",
+    "tag_name": "naming",
+    "require_labels": "requireLabels",
+    "immutable_tags": "immutableTags",
+    "quota_bytes": "quota",
+}
 _LONGEST = 40  # characters of a value in a row; the diff has all of it
 
 
@@ -55,11 +63,12 @@ def _fields(new: NodeSettings, part: str, was: Any, is_: Any) -> Iterator[Differ
     for name in type(is_).model_fields:
         before, after = getattr(was, name), getattr(is_, name)
         if before != after:
-            yield Difference(name.removesuffix("_bytes"), f"{_text(name, before)} -> {_text(name, after)}", where)
+            said, key = name.removesuffix("_bytes"), _KEYS.get(name, "")
+            yield Difference(said, f"{_text(name, before)} -> {_text(name, after)}", (*where, key) if key else where)
 
 
 def _of(settings: NodeSettings) -> tuple[str, ...]:
-    return ("scopes", settings.scope) if settings.kind == "local" else ("nodes", settings.node)
+    return ("scopes", settings.scope, "grants") if settings.kind == "local" else ("nodes", settings.node)
 
 
 def _named(was: dict[str, Any], is_: dict[str, Any]) -> str:

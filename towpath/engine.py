@@ -15,6 +15,7 @@ from promotions.replicate import Replicator
 from promotions.retry import RetryPolicy
 from promotions.store import Store
 from sites.credentials import ENGINE
+from sites.trust import trust_of
 from towpath.workspace import Workspace
 
 # The engine tries whole steps again; these few quick attempts multiply with that, and somebody waits for the answer.
@@ -24,8 +25,8 @@ CLIENT_RETRY = RetryPolicy(attempts=3, first=0.1, most=1.0)
 def registries_of(workspace: Workspace) -> RemoteRegistries:
     """Every node of the topology, spoken to as the engine."""
     state = workspace.running_state()
-    token = state.engine_token()
-    addresses = {node: Address(url, ENGINE, token) for node, url in state.read_addresses().items()}
+    token, trust = state.engine_token(), trust_of(workspace.topology)
+    addresses = {node: Address(url, ENGINE, token, trust) for node, url in state.read_addresses().items()}
     return RemoteRegistries(workspace.topology, addresses, CLIENT_RETRY)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from topology.model import KeylessTrust, MirrorNode, Placed, Scope, SignatureGate, Topology
+from topology.model import KeylessTrust, MirrorNode, Scope, SignatureGate, Topology
 
 _Found = Callable[[Topology], Iterable[str]]
 
@@ -27,12 +27,6 @@ def _replications(test: Callable[[Any], Any]) -> _Found:
 
 def _groups(topology: Topology) -> Iterator[str]:
     return (name for name, group in topology.groups.items() if group.oidc is not None)
-
-
-def _tls(topology: Topology) -> Iterator[str]:
-    if topology.tls is not None:
-        yield "tls"
-    yield from (name for name, node in topology.nodes.items() if isinstance(node, Placed) and node.tls)
 
 
 def _mirrors(test: Callable[[MirrorNode], Any]) -> _Found:
@@ -67,10 +61,6 @@ _ROWS: dict[str, _Found] = {
     "backups": lambda topology: (each.scope for each in topology.backups),
     "issuers": lambda topology: topology.issuers,
     "groups.oidc": _groups,
-    "tls": _tls,
     "foreignLayers": _mirrors(lambda node: node.foreign_layers.allow),
     "neighbours": _mirrors(lambda node: node.neighbours),
-    "hosts over ssh": lambda topology: (
-        name for site in topology.sites.values() for name, host in site.hosts.items() if host.ssh
-    ),
 }

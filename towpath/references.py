@@ -21,6 +21,7 @@ from oci_wire.errors import RegistryError
 from oci_wire.layout import LayoutFolder
 from oci_wire.reference import Reference
 from promotions.place import Place
+from sites.trust import trust_of
 from towpath.exits import Exit
 from towpath.problem import Problem
 
@@ -120,7 +121,8 @@ class Places:
         key = f"{url}|{namespace}"
         if key not in self._open:
             credentials = self.credentials if ours else None
-            remote = RemoteRegistry(url, credentials=credentials, namespace=namespace)
+            trust = trust_of(self.workspace.topology) if ours and self.workspace else None
+            remote = RemoteRegistry(url, credentials=credentials, namespace=namespace, trust=trust)
             self._open[key] = await self._stack.enter_async_context(remote)
         return self._open[key]
 

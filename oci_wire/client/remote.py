@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -22,9 +23,9 @@ TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
 
 
-def _client(origin: Origin) -> httpx.AsyncClient:
+def _client(origin: Origin, trust: ssl.SSLContext | None) -> httpx.AsyncClient:
     """The environment's proxy is not asked for this machine's own nodes: it could not reach them."""
-    return httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=not origin.is_loopback)
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=not origin.is_loopback, verify=trust or True)
 
 
 def _always(credentials: Credentials) -> Credentials:
@@ -37,7 +38,8 @@ class RemoteRegistry(Deletes, RemoteExtension):
     ``namespace`` stands in front of every repository's name; ``realms`` are the hosts of token services that may be
     given the credentials beside the registry's own; ``retry`` decides on second attempts (none by default);
     ``chunk_size`` is how many bytes are sent, and kept for a second attempt, at a time. A ``client`` that is given
-    stays the caller's to close, unless it is said to be ``owned``. ``clock``: seconds, for the life of tokens.
+    stays the caller's to close, unless it is said to be ``owned``; without one, ``trust`` says which certificates are
+    believed (None: the system's authorities). ``clock``: seconds, for the life of tokens.
     ``credentials`` may be a function: it is asked whenever they are said, and may raise. ``front``: it is a mirror or a
     virtual of ours, which is told whose image is meant (``call.ns``), and whose word on the age of an answer goes into
     ``call.notes``."""
@@ -51,12 +53,13 @@ class RemoteRegistry(Deletes, RemoteExtension):
         realms: Iterable[str] = (),
         retry: Retry = once_only,
         client: httpx.AsyncClient | None = None,
+        trust: ssl.SSLContext | None = None,
         owned: bool = False,
         chunk_size: int = 8 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
         front: bool = False,
     ) -> None:
-        http = client or _client(Origin.of(httpx.URL(url)))
+        http = client or _client(Origin.of(httpx.URL(url)), trust)
         self._owned = http if owned or client is None else None
         source = credentials if callable(credentials) else partial(_always, credentials or Credentials())
         self._transport = Transport(

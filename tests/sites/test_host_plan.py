@@ -68,7 +68,7 @@ def test_a_larger_quota_restarts_and_can_go_back(base: Path) -> None:
     plan = host_plan(wanted(base, ("2TiB", "3TiB")), deployed.facts(wanted(base)))
     assert rows(plan) == [("~", NODE, "quota", "2 TiB -> 3 TiB")]
     (row,) = plan.all_rows
-    assert row.path == ("scopes", "sandbox")
+    assert row.path == ("scopes", "sandbox", "quota")
     assert '-    "quota_bytes": 2199023255552' in row.diff
     node = only(plan)
     assert node.starts and node.was_there
