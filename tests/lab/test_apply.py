@@ -118,10 +118,8 @@ def test_no_secret_is_on_the_host_but_where_it_must_be(one: Deployment) -> None:
 
 def test_a_hand_edit_is_drift_and_apply_mends_it(one: Deployment) -> None:
     assert one.towpath("drift").returncode == 0
-    one.lab.on(
-        "eu-1",
-        f"sed -i 's/^WatchdogSec=.*/WatchdogSec=0/' /etc/systemd/system/{UNIT}; chmod 644 /etc/towpath/sandbox-eu/settings.json",
-    )
+    one.lab.on("eu-1", f"sed -i 's/^WatchdogSec=.*/WatchdogSec=0/' /etc/systemd/system/{UNIT}")
+    one.lab.on("eu-1", "chmod 644 /etc/towpath/sandbox-eu/settings.json")
     drifted = one.towpath("drift", check=False)
     assert drifted.returncode == 3
     assert f"{UNIT} was edited" in drifted.stdout
