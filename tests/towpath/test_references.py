@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,9 +78,9 @@ async def test_secrets_go_to_declared_nodes_alone(workspace: Workspace, monkeypa
     shown: dict[str, Credentials | None] = {}
 
     class Recorded(RemoteRegistry):
-        def __init__(self, url: str, *, credentials: Credentials | None = None, namespace: str = "") -> None:
+        def __init__(self, url: str, *, credentials: Credentials | None = None, **options: Any) -> None:
             shown[url] = credentials
-            super().__init__(url, credentials=credentials, namespace=namespace)
+            super().__init__(url, credentials=credentials, **options)
 
     monkeypatch.setattr("towpath.references.RemoteRegistry", Recorded)
     async with Places(workspace, Credentials("dev", "secret")) as places:
