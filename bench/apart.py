@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,13 @@ from bench.connection import Connection
 from bench.content import Wanted, prepare
 from bench.lines import Figures
 from bench.peers import D2, D3, OURS, Peer, distribution, started, towpath
+from registry_node.storage import garbage, sql
+from registry_node.storage.metadata import Metadata
 from tests.postgresql import server
 from tests.tools import find
 
+_SCAN = "scan for what nobody needs, 1,000,000 links"
+_LINKS = {"repositories": 1000, "tags": 20, "images": 75, "layers": 20, "left": 10}
 _FIRST_PAGE = "first page of 1,000,000 tags, to an empty node's page"
 _AMONG_MANY = "manifest GET x16 among 1,000,000 tags, to an empty node's"
 
@@ -70,6 +76,39 @@ def many_tags(figures: Figures, folder: Path, given: argparse.Namespace) -> None
             paths = [f"/v2/{names[0]}/manifests/{large_index.tag(n)}" for n in range(1000)]
             fast = load.gets(small, folder, paths, 16, given.seconds).rps
             record(_AMONG_MANY, load.gets(full, folder, paths, 16, given.seconds).rps / fast)
+    large_index.fill(folder / "links", **_LINKS)
+    for _ in range(given.rounds):
+        record(_SCAN, _scan(folder / "links"))
+
+
+def _scan(folder: Path) -> float:
+    """Seconds until every line is told of content that no repository has, and of links that no manifest of theirs needs:
+    one in a hundred of each."""
+    with closing(Metadata.open(folder / "index.db")) as index, index.reading() as tx:
+        links = tx.execute("SELECT count(*) FROM repo_blobs").scalar()
+        began = time.perf_counter()
+        content, unneeded = list(_pages(tx)), list(_link_pages(tx))
+        seconds = time.perf_counter() - began
+    told = _LINKS["repositories"] * _LINKS["left"]
+    if links < 1_000_000 or (len(content), len(unneeded)) != (told, told):
+        raise SystemExit(
+            f"bench: {links} links, {len(content)} and {len(unneeded)} that nobody needs; {told} each were made"
+        )
+    return seconds
+
+
+def _pages(tx: sql.Connection) -> Iterator[str]:
+    after = ""
+    while page := garbage.unlinked(tx, after=after):
+        yield from page
+        after = page[-1]
+
+
+def _link_pages(tx: sql.Connection) -> Iterator[garbage.Unneeded]:
+    after = garbage.FIRST
+    while page := garbage.unneeded(tx, after=after):
+        yield from page
+        after = page[-1]
 
 
 def _milliseconds(peer: Peer, path: str, times: int = 50) -> float:

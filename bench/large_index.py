@@ -1,10 +1,11 @@
 """A data folder as it is after years of pushes: a million tags, written straight into its index.
 
-    python -m bench.large_index FOLDER [--repositories 1000] [--tags 1000] [--images 20] [--layers 10]
+    python -m bench.large_index FOLDER [--repositories 1000] [--tags 1000] [--images 20] [--layers 10] [--left 0]
 
 The node makes the empty folder (its own schema, so this follows every migration), then one transaction adds rows:
 for each repository ``images`` manifests of ``layers`` blobs each, and ``tags`` tags that take turns over them, each with
-its line in the journal. The next start of the node brings journal.ndjson up to date. No content files are made:
+its line in the journal. ``left`` blobs of each were pushed for no manifest, and as many are content that no repository
+has. The next start of the node brings journal.ndjson up to date. No content files are made:
 manifests are served out of the index, blobs are not there.
 """
 
@@ -34,15 +35,20 @@ def tag(number: int) -> str:
     return f"v1.{number}"
 
 
-def fill(folder: Path, *, repositories: int, tags: int, images: int, layers: int) -> None:
+def fill(folder: Path, *, repositories: int, tags: int, images: int, layers: int, left: int = 0) -> None:
     """``folder``: the data folder of a node, empty or missing. ``tags``, ``images``: in each repository."""
     LocalRegistry.open(folder).close()
     with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as db:
         db.execute("PRAGMA synchronous=OFF")
+        db.execute("PRAGMA cache_size=-1500000")  # KiB: digests come in no order, and all trees grow at once
         db.execute("BEGIN")
         for number in range(repositories):
             _repository(db, number, tags, images, layers)
-        db.execute("INSERT OR REPLACE INTO figures SELECT 'used_bytes', sum(size) FROM blobs")
+            _left(db, number, left)
+        db.execute(
+            "INSERT OR REPLACE INTO figures SELECT 'used_bytes', sum(size) FROM blobs "
+            "WHERE digest NOT IN (SELECT digest FROM unlinked)"
+        )
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     LocalRegistry.open(folder).close()  # the journal learns of it all
@@ -78,6 +84,17 @@ def _repository(db: sqlite3.Connection, number: int, tags: int, images: int, lay
     )
 
 
+def _left(db: sqlite3.Connection, number: int, left: int) -> None:
+    """What nobody needs: blobs that one repository has, and blobs that none has."""
+    now, name = time.time(), repository(number)
+    (key,) = db.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
+    loose, lost = ([_digest(f"{name} {kind} {each}".encode()) for each in range(left)] for kind in ("loose", "lost"))
+    _insert(db, "blobs", ((blob, LAYER_BYTES, "present", now) for blob in (*loose, *lost)))
+    _insert(db, "repo_blobs", ((key, blob, now) for blob in loose))
+    _insert(db, "unneeded", ((key, blob, now) for blob in loose))
+    _insert(db, "unlinked", ((blob, now) for blob in lost))
+
+
 def _insert(db: sqlite3.Connection, table: str, rows: Iterator[tuple[object, ...]]) -> None:
     columns = len(db.execute(f"PRAGMA table_info({table})").fetchall())
     db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})", rows)
@@ -107,6 +124,7 @@ def main() -> None:
     parser.add_argument("--tags", type=int, default=1000)
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--layers", type=int, default=10)
+    parser.add_argument("--left", type=int, default=0)
     given = parser.parse_args()
     began = time.monotonic()
     fill(
@@ -115,6 +133,7 @@ def main() -> None:
         tags=given.tags,
         images=given.images,
         layers=given.layers,
+        left=given.left,
     )
     print(f"{given.repositories * given.tags} tags in {given.folder}, {time.monotonic() - began:.1f} s")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestBlobUnknown, ManifestInvalid
+from registry_node.storage import garbage
 from registry_node.storage.changes import Transaction
 from registry_node.storage.rules import BlobAdded, BlobRemoved
 from registry_node.storage.rules.quota import first_link, last_link
@@ -42,8 +43,16 @@ def add_blob(unit: Transaction, name: str, digest: Digest, size: int) -> None:
 
 
 def link_blob(unit: Transaction, repository: int, digest: str) -> None:
+    now = unit.clock()
     first_link(unit.tx, digest)
-    unit.tx.execute(_PUT_LINK, {"repository_id": repository, "digest": digest, "linked_at": unit.clock()})
+    unit.tx.execute(_PUT_LINK, {"repository_id": repository, "digest": digest, "linked_at": now})
+    garbage.blob_came(unit.tx, repository, digest, now)
+
+
+def unlink_blob(unit: Transaction, repository: int, digest: str) -> None:
+    unit.tx.execute(_UNLINK, {"repository": repository, "digest": digest})
+    last_link(unit.tx, digest)
+    garbage.blob_went(unit.tx, repository, digest, unit.clock())
 
 
 def blob_size(tx: Connection, digest: Digest, source: str | None) -> int | None:
@@ -56,12 +65,10 @@ def blob_size(tx: Connection, digest: Digest, source: str | None) -> int | None:
 def delete_blob(unit: Transaction, name: str, digest: Digest) -> None:
     """This repository no longer has it; other repositories keep it. Raises BlobUnknown, NameUnknown, Denied (held)."""
     repository = unit.repository(name)
-    here = {"repository": repository, "digest": str(digest)}
-    if unit.row(_LINK, **here) is None:
+    if unit.row(_LINK, repository=repository, digest=str(digest)) is None:
         raise BlobUnknown(f"{name} has no blob {digest}")
     unit.check(BlobRemoved(name, repository, str(digest)))
-    unit.tx.execute(_UNLINK, here)
-    last_link(unit.tx, str(digest))
+    unlink_blob(unit, repository, str(digest))
 
 
 def require_blobs(tx: Connection, name: str, wanted: Iterable[Descriptor]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from oci_wire.digest import Digest
 from oci_wire.errors import ManifestInvalid, ManifestUnknown, NameUnknown
 from oci_wire.manifest import Manifest
+from registry_node.storage import garbage
 from registry_node.storage.rules import (
     Change,
     ManifestRemoved,
@@ -164,6 +165,7 @@ def add_manifest(unit: Transaction, name: str, manifest: Manifest, author: Autho
 
 
 def link_manifest(unit: Transaction, repository: int, manifest: Manifest) -> None:
+    """Of what ``store_manifest`` has kept."""
     row = {
         "repository_id": repository,
         "digest": str(manifest.digest),
@@ -173,6 +175,12 @@ def link_manifest(unit: Transaction, repository: int, manifest: Manifest) -> Non
         "pushed_at": unit.clock(),
     }
     unit.tx.execute(_PUT_LINK, row)
+    garbage.manifest_came(unit.tx, repository, str(manifest.digest))
+
+
+def unlink_manifest(unit: Transaction, repository: int, digest: str) -> None:
+    unit.tx.execute(_UNLINK, {"repository": repository, "digest": digest})
+    garbage.manifest_went(unit.tx, repository, digest, unit.clock())
 
 
 def store_manifest(unit: Transaction, manifest: Manifest) -> None:
@@ -207,7 +215,7 @@ def delete_manifest(unit: Transaction, name: str, digest: Digest, author: Author
     here = {"repository": repository, "digest": str(digest)}
     for tag in unit.tx.execute(_POINTING, here).scalars():
         set_tag(unit, name, tag, None, author)
-    unit.tx.execute(_UNLINK, here)
+    unlink_manifest(unit, repository, str(digest))
     unit.record(name, unit.rev(repository), "manifest-deleted", author.actor, old=str(digest))
 
 

@@ -10,37 +10,32 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from oci_wire.digest import Digest
-from registry_node.storage import changes
+from registry_node.storage import changes, garbage
+from registry_node.storage.blobs import unlink_blob
 from registry_node.storage.changes import Author, Transaction
-from registry_node.storage.rules.quota import last_link, used_bytes
+from registry_node.storage.garbage import Unneeded
+from registry_node.storage.rules.quota import used_bytes
 from registry_node.storage.sql import Connection
 
 _EVICTOR = Author("towpath-eviction")
 _MANIFEST_BYTES = "SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM repo_manifests) AS each_once"
-_NAMED_BY_ANOTHER = """
-SELECT 1 FROM manifest_blobs n JOIN repo_manifests m ON m.digest = n.manifest AND m.repository_id = l.repository_id
-WHERE n.digest = l.digest"""
 # Manifests, and blobs that no manifest of their repository names, the one read longest ago first.
-_OLDEST = f"""
+_OLDEST = """
 SELECT r.name AS repository, c.digest AS digest, c.blob AS blob FROM (
   SELECT repository_id, digest, pushed_at AS since, 0 AS blob FROM repo_manifests
   UNION ALL
-  SELECT l.repository_id, l.digest, l.linked_at, 1 FROM repo_blobs l WHERE NOT EXISTS ({_NAMED_BY_ANOTHER})) AS c
+  SELECT repository_id, digest, since, 1 FROM unneeded) AS c
 JOIN repositories r ON r.id = c.repository_id
 LEFT JOIN cached_uses u ON u.digest = c.digest
-ORDER BY coalesce(u.used_at, c.since), c.blob, c.digest LIMIT :most"""  # noqa: S608 - our own text
-_LEFT_ALONE = f"""
-SELECT l.digest FROM repo_blobs l JOIN manifest_blobs b ON b.digest = l.digest
-WHERE l.repository_id = :repository AND b.manifest = :digest AND NOT EXISTS ({_NAMED_BY_ANOTHER})"""  # noqa: S608 - our own text
-_UNLINK = "DELETE FROM repo_blobs WHERE repository_id = :repository AND digest = :digest"
+ORDER BY coalesce(u.used_at, c.since), c.blob, c.digest LIMIT :most"""
+_LEFT_ALONE = """
+SELECT u.digest FROM manifest_blobs b CROSS JOIN unneeded u
+WHERE b.manifest = :digest AND u.repository_id = :repository AND u.digest = b.digest"""
+_USED = "SELECT 1 FROM cached_uses WHERE digest = :digest AND used_at > :before"
 _DROP_TAGS = """
 DELETE FROM cached_tags WHERE repository = :name
 AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.repository_id = :repository AND t.name = cached_tags.tag)"""
 _DROP_MANIFEST = "DELETE FROM cached_manifests WHERE repository = :name AND digest = :digest"
-_UNLINKED = """
-SELECT digest FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM repo_blobs l WHERE l.digest = b.digest)
-UNION
-SELECT digest FROM manifests m WHERE NOT EXISTS (SELECT 1 FROM repo_manifests l WHERE l.digest = m.digest)"""
 _HAS = """
 SELECT (SELECT count(*) FROM repo_blobs WHERE digest = :digest)
      + (SELECT count(*) FROM repo_manifests WHERE digest = :digest)"""
@@ -50,6 +45,7 @@ _FORGET = (
     "DELETE FROM manifest_children WHERE manifest = :digest",
     "DELETE FROM manifests WHERE digest = :digest",
     "DELETE FROM cached_uses WHERE digest = :digest",
+    "DELETE FROM unlinked WHERE digest = :digest",
 )
 _KNOWN = "SELECT digest FROM blobs UNION SELECT digest FROM manifests"
 
@@ -89,12 +85,26 @@ def _take(unit: Transaction, victim: Victim, spared: frozenset[str]) -> None:
     repository = unit.repository(victim.repository)
     here = {"repository": repository, "digest": victim.digest}
     if victim.blob:
-        _unlink(unit, repository, (victim.digest,))
+        if garbage.is_unneeded(unit.tx, repository, victim.digest):  # still
+            unlink_blob(unit, repository, victim.digest)
     elif changes.has_manifest(unit, repository, victim.digest):
         changes.delete_manifest(unit, victim.repository, Digest.parse(victim.digest), _EVICTOR)
         forget_copies(unit, victim.repository, victim.digest)
-        alone = unit.tx.execute(_LEFT_ALONE, here).scalars()
-        _unlink(unit, repository, (each for each in alone if each not in spared))
+        for each in unit.tx.execute(_LEFT_ALONE, here).scalars():
+            if each not in spared:
+                unlink_blob(unit, repository, each)
+
+
+def let_go(unit: Transaction, links: Iterable[Unneeded], before: float, spared: frozenset[str]) -> None:
+    """Takes blobs from their repositories that no manifest has named, and nobody has read, since ``before``."""
+    for each in links:
+        used = unit.tx.execute(_USED, {"digest": each.digest, "before": before}).first() is not None
+        if (
+            not used
+            and each.digest not in spared
+            and garbage.is_unneeded(unit.tx, each.key, each.digest, before=before)
+        ):
+            unlink_blob(unit, unit.repository(each.repository), each.digest)
 
 
 def forget_copies(unit: Transaction, name: str, digest: str) -> None:
@@ -102,17 +112,6 @@ def forget_copies(unit: Transaction, name: str, digest: str) -> None:
     repository = unit.repository(name)
     unit.tx.execute(_DROP_TAGS, {"name": name, "repository": repository})
     unit.tx.execute(_DROP_MANIFEST, {"name": name, "digest": digest})
-
-
-def _unlink(unit: Transaction, repository: int, digests: Iterable[str]) -> None:
-    for each in digests:
-        unit.tx.execute(_UNLINK, {"repository": repository, "digest": each})
-        last_link(unit.tx, each)
-
-
-def unlinked(tx: Connection) -> tuple[str, ...]:
-    """Content that no repository has."""
-    return tuple(tx.execute(_UNLINKED).scalars())
 
 
 def forget(unit: Transaction, digests: Sequence[str]) -> tuple[str, ...]:

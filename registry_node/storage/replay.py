@@ -15,7 +15,7 @@ from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
 from oci_wire.manifest import Manifest
 from registry_node.storage.blobs import link_blob
-from registry_node.storage.changes import LINE, Transaction, link_manifest, store_manifest
+from registry_node.storage.changes import LINE, Transaction, link_manifest, store_manifest, unlink_manifest
 from registry_node.storage.files import BlobFiles
 from registry_node.storage.statements import insert, put
 from registry_node.storage.transactions import restore_receipt
@@ -23,7 +23,6 @@ from registry_node.storage.transactions import restore_receipt
 _PUT_BLOB = put("blobs", "digest", "size state touched_at", change="")
 _PUT_TAG = insert("tags", "repository_id name digest rev pushed_at")
 _DROP_TAG = "DELETE FROM tags WHERE repository_id = :repository_id AND name = :name"
-_UNLINK = "DELETE FROM repo_manifests WHERE repository_id = :repository AND digest = :digest"
 _SET_REV = "UPDATE repositories SET rev = :rev WHERE id = :id"
 _RECORD = insert("journal", f"position {LINE}")
 _NO_VALUES = dict.fromkeys(LINE.split())
@@ -80,7 +79,7 @@ def _blob(unit: Transaction, files: BlobFiles, repository: int, digest: Digest) 
 
 
 def _deleted(unit: Transaction, files: BlobFiles, repository: int, line: dict[str, Any]) -> None:
-    unit.tx.execute(_UNLINK, {"repository": repository, "digest": line["old"]})
+    unlink_manifest(unit, repository, line["old"])
 
 
 _PLAY = {"tag": _tag, "manifest": _manifest, "manifest-deleted": _deleted}

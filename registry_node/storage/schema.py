@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-HEAD = "0003"  # the newest migration: a database that has it needs none
+HEAD = "0004"  # the newest migration: a database that has it needs none
 
 _CONTENT = """
 CREATE TABLE repositories (
@@ -87,6 +87,13 @@ CREATE TABLE figures (name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (n
 CREATE TABLE data_folder (id TEXT NOT NULL, PRIMARY KEY (id));
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 """
+_GARBAGE = """
+-- What nobody needs (garbage.py): content that no repository has, blobs of a repository that no manifest there names.
+CREATE TABLE unlinked (digest TEXT NOT NULL, since FLOAT NOT NULL, PRIMARY KEY (digest)) WITHOUT ROWID;
+CREATE TABLE unneeded (
+  repository_id INTEGER NOT NULL, digest TEXT NOT NULL, since FLOAT NOT NULL,
+  PRIMARY KEY (repository_id, digest)) WITHOUT ROWID;
+"""
 _MIRROR = """
 -- What a mirror knows of its copies. gone_at: when the upstream said that it is not there any more
 CREATE TABLE cached_tags (
@@ -98,6 +105,8 @@ CREATE TABLE cached_manifests (
 CREATE TABLE cached_uses (digest TEXT NOT NULL, used_at FLOAT NOT NULL, PRIMARY KEY (digest)) WITHOUT ROWID;
 """
 STATEMENTS = tuple(
-    statement.strip() for statement in (_CONTENT + _CHANGES + _COORDINATION + _MIRROR).split(";\n") if statement.strip()
+    statement.strip()
+    for statement in (_CONTENT + _CHANGES + _COORDINATION + _GARBAGE + _MIRROR).split(";\n")
+    if statement.strip()
 )
 TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(STATEMENTS)))

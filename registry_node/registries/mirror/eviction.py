@@ -16,11 +16,13 @@ from registry_node.registries.mirror.counts import Counts
 from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.uses import Uses
-from registry_node.storage import eviction
+from registry_node.storage import eviction, garbage
+from registry_node.storage.garbage import FIRST
 from registry_node.storage.store import Store
 
 log = logging.getLogger(__name__)
 _VICTIMS = 64  # looked at in one go
+_UNNEEDED_SECONDS = 3600  # that a blob stays which no copy of an image names: its manifest may come or come back
 
 
 class Evictor:
@@ -60,6 +62,7 @@ class Evictor:
                     await self._sweep()
                     self._swept = True
                 await self._make_room()
+                await self._let_go()
                 await self._collect()
             except RegistryError as error:  # the next fill tries again
                 log.warning("the cache is not tidied up: %s", error)
@@ -81,9 +84,21 @@ class Evictor:
                 break
             write_line(level="info", event="evicted", bytes=before - self.bytes, left=self.bytes)
 
+    async def _let_go(self) -> None:
+        """Blobs of images that somebody has removed."""
+        before, after = self._store.clock() - _UNNEEDED_SECONDS, FIRST
+        while page := await self._store.read(partial(garbage.unneeded, before=before, after=after)):
+            await self._uses.flush()
+            work = partial(eviction.let_go, links=page, before=before, spared=self._placing.busy)
+            await self._store.write(work, durable=False)
+            after = page[-1]
+
     async def _collect(self) -> None:
         """Removes what no repository has any more."""
-        await self._remove(await self._store.read(eviction.unlinked))
+        after = ""
+        while page := await self._store.read(partial(garbage.unlinked, after=after)):
+            await self._remove(page)
+            after = page[-1]
 
     async def _remove(self, digests: Iterable[str]) -> None:
         with self._placing.doomed(digests) as doomed:

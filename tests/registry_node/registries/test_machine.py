@@ -35,6 +35,7 @@ from registry_node.storage.rules.quota import used_bytes
 from tests.postgresql import Cluster
 from tests.registry_node.images import descriptor
 from tests.registry_node.pushes import CI, index_of, manifest_of, put_blob
+from tests.registry_node.unneeded import looked_for, written_down
 
 REPOSITORIES = ("a", "b/c")
 TAGS = ("fixed-1", "latest", "v1")
@@ -183,6 +184,11 @@ class Twins(RuleBasedStateMachine):
         with self.local._store.metadata.reading() as tx:
             linked = "SELECT coalesce(sum(size), 0) FROM blobs WHERE digest IN (SELECT digest FROM repo_blobs)"
             assert used_bytes(tx) == tx.execute(linked).scalar()
+
+    @invariant()
+    def what_nobody_needs_is_written_down(self) -> None:
+        with self.local._store.metadata.reading() as tx:
+            assert written_down(tx) == looked_for(tx)
 
     async def named(self, registry: Whole, repository: str, reference: str) -> str | None:
         try:

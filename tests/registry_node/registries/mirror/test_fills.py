@@ -219,3 +219,30 @@ async def test_what_people_remove_frees_its_files(mirror: MirrorRegistry, tmp_pa
     await mirror.delete_blob(CI, "apps/api", DIGEST)
     await _settled(mirror)
     assert not (tmp_path / "cache" / "blobs" / "sha256" / DIGEST.hex[:2] / DIGEST.hex).exists()
+
+
+@pytest.mark.usefixtures("image")
+async def test_the_blobs_of_an_image_that_people_remove_go_after_an_hour(
+    mirror: MirrorRegistry, upstream: Upstream, tmp_path: Path, clock: Any
+) -> None:
+    """Also without maxBytes; what another image names stays, and so does what is still read."""
+    file = tmp_path / "cache" / "blobs" / "sha256" / DIGEST.hex[:2] / DIGEST.hex
+    removed = await mirror.get_manifest(CI, "apps/api", "1.0")
+    other = await put_image(upstream.registry, "apps/api", b"other", tags=["2.0"])
+    await mirror.get_manifest(CI, "apps/api", "2.0")
+    for blob in {*removed.blobs, *other.blobs}:
+        await (await mirror.open_blob(CI, "apps/api", blob.digest)).read()
+    await _settled(mirror)
+    await mirror.delete_manifest(CI, "apps/api", removed.digest)
+    for minutes, there in ((0, True), (50, True), (50, True), (70, False)):
+        clock.now += 60 * minutes
+        mirror.evictor.wake()
+        await _settled(mirror)
+        assert file.exists() == there
+        if minutes == 50:
+            await (await mirror.open_blob(CI, "apps/api", DIGEST)).read()
+            await mirror.uses.flush()
+    upstream.asked.clear()
+    for blob in other.blobs:
+        await (await mirror.open_blob(CI, "apps/api", blob.digest)).read()
+    assert not upstream.asked
