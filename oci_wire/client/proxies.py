@@ -24,15 +24,19 @@ def no_proxy(scheme: str, host: str, port: int) -> None:
     """Everybody is asked directly."""
 
 
-def environment(scheme: str, host: str, port: int) -> str | None:
-    """HTTPS_PROXY, HTTP_PROXY (in lower case), ALL_PROXY and NO_PROXY, as curl and docker read them; never for this
+def environment() -> Choose:
+    """HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY as they are now, read as curl and docker do; never for this
     machine's own addresses. What is no HTTP proxy (socks) is passed over."""
     known = getproxies_environment()
-    found = known.get(scheme) or known.get("all")
-    if not found or _is_loopback(host) or proxy_bypass(f"{host}:{port}", known):
-        return None
-    found = found if "://" in found else f"http://{found}"
-    return found if urlsplit(found).scheme in SCHEMES else None
+
+    def choose(scheme: str, host: str, port: int) -> str | None:
+        found = known.get(scheme) or known.get("all")
+        if not found or _is_loopback(host) or proxy_bypass(f"{host}:{port}", known):
+            return None
+        found = found if "://" in found else f"http://{found}"
+        return found if urlsplit(found).scheme in SCHEMES else None
+
+    return choose if known else no_proxy
 
 
 def always(url: str) -> Choose:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import httpx
@@ -33,6 +35,8 @@ from oci_wire.errors import (
 from oci_wire.registry import VIA, Call, Chunks
 from oci_wire.streams import close
 
+if find_spec("sniffio") is None:  # httpcore looks for it with each lock: a search of all folders, five in a request
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type] # "not there", as the import system has it
 MAX_REDIRECTS = 5
 MAX_ERROR_BYTES = 64 * 1024
 ERROR_SECONDS, TOKEN_SECONDS = 10.0, 60.0  # for the whole body: a byte now and then keeps no read timeout waiting

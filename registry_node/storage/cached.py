@@ -20,15 +20,11 @@ JOIN tags t ON t.repository_id = r.id
 JOIN cached_tags c ON c.repository = r.name AND c.tag = t.name
 WHERE r.name = :repository AND t.name = :tag"""
 _DROP_TAG = "DELETE FROM cached_tags WHERE repository = :repository AND tag = :tag"
-# The cached manifests of a repository that name a digest: as a blob, or as a manifest of an index.
-_NAMERS = """
-FROM repositories r
-JOIN repo_manifests m ON m.repository_id = r.id
-JOIN cached_manifests c ON c.repository = r.name AND c.digest = m.digest
-JOIN {table} n ON n.manifest = m.digest
-WHERE r.name = :repository AND n.digest = :digest LIMIT 1"""
-_GIVER_OF_BLOB = f"SELECT c.upstream, n.size {_NAMERS.format(table='manifest_blobs')}"
-_GIVER_OF_CHILD = f"SELECT c.upstream {_NAMERS.format(table='manifest_children')}"
+_GIVER_OF_CHILD = """
+SELECT c.upstream
+FROM manifest_children n CROSS JOIN repositories r CROSS JOIN cached_manifests c CROSS JOIN repo_manifests m
+WHERE n.digest = :digest AND r.name = :repository
+AND c.repository = r.name AND c.digest = n.manifest AND m.repository_id = r.id AND m.digest = n.manifest LIMIT 1"""
 _GIVER = "SELECT upstream, cached_at FROM cached_manifests WHERE repository = :repository AND digest = :digest"
 _ANY_MANIFEST = """
 SELECT m.body, r.media_type FROM manifests m JOIN repo_manifests r ON r.digest = m.digest
@@ -43,13 +39,6 @@ class CachedTag:
     upstream: str
     checked_at: float
     gone_at: float | None
-
-
-class Giver(NamedTuple):
-    """The upstream that gave a manifest, and how many bytes that says that a blob of it has."""
-
-    upstream: str
-    size: int
 
 
 class AnyManifest(NamedTuple):
@@ -83,12 +72,6 @@ def cached_manifest(tx: Connection, repository: str, digest: str) -> tuple[str, 
     """Who gave a manifest, and since when it is here (seconds since the epoch)."""
     row = tx.execute(_GIVER, {"repository": repository, "digest": digest}).first()
     return None if row is None else (str(row[0]), float(row[1]))
-
-
-def giver_of_blob(tx: Connection, repository: str, digest: str) -> Giver | None:
-    """Of a cached manifest of this repository that names the blob; None: there is no such manifest."""
-    row = tx.execute(_GIVER_OF_BLOB, {"repository": repository, "digest": digest}).first()
-    return None if row is None else Giver(*row)
 
 
 def giver_of_child(tx: Connection, repository: str, digest: str) -> str | None:

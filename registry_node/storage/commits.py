@@ -117,7 +117,7 @@ class Commits:
                 news = self._in_transaction(group)
                 committed = True
                 if news:
-                    self._write_down()
+                    self._write_down(durable=_durable(group))
                 return news
         except BaseException as error:
             if isinstance(error, InsufficientStorage) and len(group) > 1 and not committed:
@@ -130,7 +130,7 @@ class Commits:
     def _in_transaction(self, group: Sequence[_Unit]) -> bool:
         touched: set[str] = set()
         news = 0
-        with self._metadata.writing(durable=any(unit.durable for unit in group)) as tx:
+        with self._metadata.writing(durable=_durable(group)) as tx:
             self._epochs.heal()
             for unit in group:
                 done = self._alone(tx, unit) if len(group) == 1 else self._beside_others(tx, unit)
@@ -162,9 +162,9 @@ class Commits:
         tx.execute("RELEASE SAVEPOINT unit")
         return done
 
-    def _write_down(self) -> None:
+    def _write_down(self, *, durable: bool) -> None:
         with self._metadata.reading() as tx:
-            self._journal.catch_up(tx)
+            self._journal.catch_up(tx, durable=durable)
             long = history.is_too_long(tx, self._journal.position, self._kept)
         if long:
             self._prune()
@@ -179,3 +179,7 @@ class Commits:
                     self._journal.rewrite(tx, self._start(tx).clock())
         except RegistryError as error:
             log.error("old changes could not be dropped: %s", error)
+
+
+def _durable(group: Sequence[_Unit]) -> bool:
+    return any(unit.durable for unit in group)

@@ -5,7 +5,8 @@
     temp/<process>-<random>                          bytes in flight; gone with their process
 
 The three lie in one file system, so that a rename puts content in place in one step. Order of a write: bytes,
-fsync, rename, fsync of the folder; the index learns of it only after that.
+fsync, rename, fsync of the folder; the index learns of it only after that. A mirror's manifests are served out of the
+index; their files are for replay alone, which hashes them, so nobody waits until they are durable.
 """
 
 from __future__ import annotations
@@ -97,23 +98,26 @@ class BlobFiles:
         except FileNotFoundError:
             return None
 
-    def keep(self, incoming: Path, digest: Digest) -> None:
+    def keep(self, incoming: Path, digest: Digest, *, durable: bool = True) -> None:
         """Puts a file whose digest was verified in place, durably. The same content twice is no error."""
         target = self.path(digest)
         self._folder(target.parent)
+        if not durable:
+            incoming.replace(target)
+            return
         with incoming.open("rb") as file:
             os.fsync(file.fileno())
         incoming.replace(target)
         sync_folder(target.parent)
 
-    def put(self, content: bytes, digest: Digest) -> None:
-        """Small content (a manifest) whose digest was verified."""
+    def put(self, content: bytes, digest: Digest, *, durable: bool = True) -> None:
+        """Small content (a manifest) whose digest was verified. ``durable`` False: power may fail before it is."""
         if self.size(digest) == len(content):
             return
         temp = self.temp_path()
         try:
             append(temp, content)
-            self.keep(temp, digest)
+            self.keep(temp, digest, durable=durable)
         finally:
             temp.unlink(missing_ok=True)
 

@@ -48,9 +48,9 @@ class Journal:
         opened._look()
         return opened
 
-    def catch_up(self, tx: Connection) -> None:
-        """Appends the changes that the index has and the journal has not, and syncs them. What another process
-        wrote meanwhile counts, but for a line that its end left torn."""
+    def catch_up(self, tx: Connection, *, durable: bool = True) -> None:
+        """Appends the changes that the index has and the journal has not, and syncs them if they are to be
+        ``durable``. What another process wrote meanwhile counts, but for a line that its end left torn."""
         self._look()
         rows = [row._asdict() for row in tx.execute(_AFTER, {"after": self.position})]
         if not rows:
@@ -59,8 +59,9 @@ class Journal:
             return self.rewrite(tx, float(rows[-1]["at"]))
         lines = b"".join(_line(row) for row in rows)
         append(self.path, lines)
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
         self.position = int(rows[-1]["position"])
         self._seen = (self._seen[0], self._seen[1] + len(lines))
         return None

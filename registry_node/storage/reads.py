@@ -40,6 +40,12 @@ SELECT b.size FROM repositories r
 JOIN repo_blobs l ON l.repository_id = r.id
 JOIN blobs b ON b.digest = l.digest
 WHERE r.name = ? AND l.digest = ? AND b.state = 'present'"""
+# The upstream that gave a cached manifest of this repository which names a blob: from the blob, since it is new to most.
+_GIVER = """
+SELECT c.upstream, n.size
+FROM manifest_blobs n CROSS JOIN repositories r CROSS JOIN cached_manifests c CROSS JOIN repo_manifests m
+WHERE r.name = ? AND n.digest = ?
+AND c.repository = r.name AND c.digest = n.manifest AND m.repository_id = r.id AND m.digest = n.manifest LIMIT 1"""
 _SET_AT = "SELECT t.pushed_at FROM repositories r JOIN tags t ON t.repository_id = r.id WHERE r.name = ? AND t.name = ?"
 _SOURCES = """
 SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repository_id
@@ -148,6 +154,16 @@ class Reads:
             self.rev(repository)
             raise BlobUnknown(f"{repository} has no blob {digest}")
         return Descriptor(OCTET_STREAM, digest, row[0])
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Bytes of a blob of this repository; None: it has none such."""
+        row = self._of_repository(_BLOB, repository, digest)
+        return None if row is None else int(row[0])
+
+    def giver(self, repository: str, digest: str) -> tuple[str, int] | None:
+        """Of a mirror: who gave a cached manifest of this repository that names the blob, and the size that it says."""
+        row: tuple[str, int] | None = self._of_repository(_GIVER, repository, digest)
+        return row
 
     def set_at(self, repository: str, tag: str) -> float | None:
         """When a tag was last set, in seconds since the epoch; None: there is no such tag."""

@@ -108,11 +108,11 @@ async def test_the_environment_says_which_and_for_whom(
 ) -> None:
     async with outside(authority, tmp_path, LAYER) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://ana:s%40fe@127.0.0.1:{proxy.port}")
-        async with through(environment, authority) as remote:
+        async with through(environment(), authority) as remote:
             assert await (await remote.open_blob(CALL, "a/b", DIGEST)).read() == LAYER
         assert proxy.authorizations == ["Basic " + base64.b64encode(b"ana:s@fe").decode()]
         monkeypatch.setenv("NO_PROXY", "other.example,.test")
-        async with through(environment, authority) as remote:
+        async with through(environment(), authority) as remote:
             with pytest.raises(Unreachable):
                 await remote.open_blob(CALL, "a/b", DIGEST)
         assert len(proxy.asked) == 1
@@ -143,7 +143,7 @@ def test_what_the_environment_means(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     parsed = httpx.URL(url)
-    assert environment(parsed.scheme, parsed.host, parsed.port or 443) == expected
+    assert environment()(parsed.scheme, parsed.host, parsed.port or 443) == expected
 
 
 @pytest.mark.attack("A-upstream-addresses")

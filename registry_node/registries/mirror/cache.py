@@ -9,23 +9,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
-from oci_wire.descriptor import Descriptor
+from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest
-from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegistryError
+from oci_wire.errors import ManifestUnknown, NameUnknown, RegistryError
 from oci_wire.manifest import Manifest
 from oci_wire.registry import Call
 from registry_node.registries.local import LocalRegistry
 from registry_node.registries.mirror.freshness import Check
 from registry_node.registries.mirror.placing import Placing
 from registry_node.storage import blobs, cached, changes
-from registry_node.storage.cached import CachedTag, Giver
+from registry_node.storage.cached import CachedTag
 from registry_node.storage.changes import Author, Transaction
 from registry_node.storage.store import Store
 
 log = logging.getLogger(__name__)
 _AUTHOR = Author("towpath-mirror")
 CACHE = Call("towpath-mirror")  # for questions to our own storage
+
+
+class Giver(NamedTuple):
+    """The upstream that gave a manifest, and how many bytes that says that a blob of it has."""
+
+    upstream: str
+    size: int
 
 
 class Cache:
@@ -83,7 +91,7 @@ class Cache:
                 return True
             async with self._placing.put(str(manifest.digest)):
                 put = self.store.files.put
-                await self.store.on_disk("a manifest", put, manifest.content, manifest.digest)
+                await self.store.on_disk("a manifest", put, manifest.content, manifest.digest, durable=False)
                 await self.store.write(work, durable=False)
         except RegistryError as error:
             log.warning("%s is served and not cached: %s", what, error)
@@ -107,11 +115,11 @@ class Cache:
 
     # Blobs
 
-    async def blob(self, repository: str, digest: Digest) -> Descriptor | None:
+    def blob(self, repository: str, digest: Digest) -> Descriptor | None:
         """One of this repository that is here whole."""
-        with suppress(BlobUnknown, NameUnknown):
-            return await self.local.stat_blob(CACHE, repository, digest)
-        return None
+        size = self.store.reads.blob_size(repository, str(digest))
+        here = size is not None and self.store.files.size(digest) == size
+        return Descriptor(OCTET_STREAM, digest, size) if size is not None and here else None
 
     def blob_elsewhere(self, digest: Digest) -> int | None:
         """Bytes of a blob that lies here whole for some repository."""
@@ -121,9 +129,10 @@ class Cache:
         size = self.store.reads.blob(sources[0], digest).size
         return size if self.store.files.size(digest) == size else None
 
-    async def giver(self, repository: str, digest: Digest) -> Giver | None:
+    def giver(self, repository: str, digest: Digest) -> Giver | None:
         """Who gave the cached manifest of this repository that names a blob, and the size that it says."""
-        return await self.store.read(lambda tx: cached.giver_of_blob(tx, repository, str(digest)))
+        found = self.store.reads.giver(repository, str(digest))
+        return None if found is None else Giver(*found)
 
     async def link_blob(self, repository: str, digest: Digest, size: int) -> bool:
         """Makes a blob whose bytes are here one of this repository. False when it has gone meanwhile, or that cannot be

@@ -8,14 +8,13 @@ from oci_wire.errors import BlobUnknown
 from oci_wire.registry import BlobStream, ByteRange, once
 from oci_wire.streams import Owned
 from registry_node.registries.mirror.absent import Absent
-from registry_node.registries.mirror.cache import CACHE, Cache
+from registry_node.registries.mirror.cache import CACHE, Cache, Giver
 from registry_node.registries.mirror.context import Place
 from registry_node.registries.mirror.fill import Open
 from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.flights import Flights
 from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.sources import ABSENT, Sources
-from registry_node.storage.cached import Giver
 
 SMALL = 256 * 1024  # bytes of a blob that is waited for: then what is wrong with it can still be said
 
@@ -57,12 +56,10 @@ class Copies:
     async def _from_fill(self, place: Place, digest: Digest, span: ByteRange | None) -> BlobStream | None:
         """None: it is in the cache by now."""
         self._absent.check(("blob", place.key, str(digest)))
-        giver = await self._cache.giver(place.key, digest)
+        giver = self._cache.giver(place.key, digest)
         if giver is None and self._fills.size(digest) is not None and not self._fills.on_its_way_to(digest, place.key):
             await self._stat_there(place, digest)  # it is on its way to another repository: is it of this one?
-        if (
-            await self._cache.blob(place.key, digest) is not None
-        ):  # it came meanwhile; from here to the fill nobody waits
+        if self._cache.blob(place.key, digest) is not None:  # it came meanwhile; from here to the fill nobody waits
             return None
         try:
             stream = await self._fills.read(digest, place.key, span, self._opener(place, digest, giver))
@@ -75,7 +72,7 @@ class Copies:
 
     async def _waited_for(self, place: Place, digest: Digest, stream: BlobStream) -> BlobStream | None:
         content = await stream.read()
-        if await self._cache.blob(place.key, digest) is not None:
+        if self._cache.blob(place.key, digest) is not None:
             return None
         return BlobStream(stream.descriptor, stream.start, stream.stop, once(content))
 
@@ -92,11 +89,11 @@ class Copies:
     async def _here(self, place: Place, digest: Digest) -> Descriptor | None:
         """A blob of this repository in the cache; one that lies there for another repository becomes ours once it is
         clear that it is."""
-        found = await self._cache.blob(place.key, digest)
+        found = self._cache.blob(place.key, digest)
         size = self._cache.blob_elsewhere(digest) if found is None else None
         if size is None:
             return found
-        if await self._cache.giver(place.key, digest) is None:
+        if self._cache.giver(place.key, digest) is None:
             await self._stat_there(place, digest)
         linked = await self._cache.link_blob(place.key, digest, size)
         return Descriptor(OCTET_STREAM, digest, size) if linked else None
@@ -111,7 +108,7 @@ class Copies:
             raise
 
     async def _stat(self, place: Place, digest: Digest) -> Descriptor:
-        giver = await self._cache.giver(place.key, digest)
+        giver = self._cache.giver(place.key, digest)
         prefer = giver.upstream if giver is not None else ""
         answer = await self._sources.stat_blob(place.shared, place.repository, digest, prefer=prefer)
         if answer.value.digest != digest:

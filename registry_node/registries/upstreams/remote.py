@@ -12,14 +12,13 @@ from oci_wire.client import RemoteRegistry
 from oci_wire.client.addresses import CheckedTransport, Reach
 from oci_wire.client.attempts import Retry, once_only
 from oci_wire.client.credentials import KNOWN_REALMS
-from oci_wire.client.proxies import always, environment, no_proxy
+from oci_wire.client.proxies import Choose, always, environment, no_proxy
 from registry_node.registries.upstreams.secrets import Credential
 from registry_node.settings.mirror import Remote
 
 CONNECTIONS = 32
 KEPT_FOR_TOKENS = 2  # connections besides those that are counted: the token service's
 Heard = Callable[[httpx.Response], Coroutine[Any, Any, None]]
-_PROXIES = {"environment": environment, "none": no_proxy}
 DOCKER_HUB = "registry-1.docker.io"
 
 
@@ -45,7 +44,7 @@ def client_of(
             Reach(url.host, remote.private),
             context,
             connections=connections + KEPT_FOR_TOKENS,
-            proxy=_PROXIES.get(remote.proxy) or always(remote.proxy),
+            proxy=_proxy(remote.proxy),
         ),
         timeout=httpx.Timeout(answer_seconds, pool=None),
         event_hooks={"response": [heard] if heard else []},
@@ -60,6 +59,12 @@ def client_of(
         retry=retry,
         front=front,
     )
+
+
+def _proxy(said: str) -> Choose:
+    if said == "environment":
+        return environment()
+    return no_proxy if said == "none" else always(said)
 
 
 def is_docker_hub(remote: Remote) -> bool:
