@@ -155,11 +155,6 @@ class Reads:
             raise BlobUnknown(f"{repository} has no blob {digest}")
         return Descriptor(OCTET_STREAM, digest, row[0])
 
-    def blob_size(self, repository: str, digest: str) -> int | None:
-        """Bytes of a blob of this repository; None: it has none such."""
-        row = self._of_repository(_BLOB, repository, digest)
-        return None if row is None else int(row[0])
-
     def giver(self, repository: str, digest: str) -> tuple[str, int] | None:
         """Of a mirror: who gave a cached manifest of this repository that names the blob, and the size that it says."""
         row: tuple[str, int] | None = self._of_repository(_GIVER, repository, digest)
