@@ -49,6 +49,34 @@ async def test_a_head_is_enough() -> None:
     assert OCI_MANIFEST in script.asked[0].headers["accept"]
 
 
+async def test_what_is_known_is_confirmed_in_fewer_words() -> None:
+    registry, script = remote(lambda request: answer(304, docker_content_digest=str(MANIFEST.digest)))
+    assert await registry.resolve(CALL, "apps/api", "v1", known=MANIFEST.descriptor) == MANIFEST.descriptor
+    assert script.asked[0].headers["if-none-match"] == f'"{MANIFEST.digest}"'
+    registry, script = remote(lambda request: answer(304))
+    assert await registry.resolve(CALL, "apps/api", "v1", known=MANIFEST.descriptor) == MANIFEST.descriptor
+
+
+@pytest.mark.parametrize("unchanged", [True, False])
+async def test_a_registry_that_knows_no_conditions_or_contradicts_itself_is_asked_as_ever(unchanged: bool) -> None:
+    other = image(b"another")
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if unchanged and "if-none-match" in request.headers:
+            return answer(304, docker_content_digest=str(MANIFEST.digest))
+        return answer(200, content_length=MANIFEST.size, **GOOD)
+
+    registry, script = remote(handler)
+    assert await registry.resolve(CALL, "apps/api", "v1", known=other.descriptor) == MANIFEST.descriptor
+    assert [each.method for each in script.asked] == ["HEAD"] * (2 if unchanged else 1)
+
+
+async def test_nobody_asked_for_a_304() -> None:
+    registry, _ = remote(lambda request: answer(304, docker_content_digest=str(MANIFEST.digest)))
+    with pytest.raises(RegistryError):
+        await registry.resolve(CALL, "apps/api", "v1")
+
+
 @pytest.mark.parametrize("lacking", ["docker_content_digest", "content_type", "content_length"])
 async def test_a_head_that_lacks_something_is_not(lacking: str) -> None:
     headers: dict[str, Any] = {**GOOD, "content_length": MANIFEST.size, lacking: None}

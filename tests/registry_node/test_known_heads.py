@@ -108,6 +108,13 @@ async def test_known_header_lines_answer_for_every_target(app: App) -> None:
     assert known(app, head(TAG, basic(READER))) is None
 
 
+async def test_a_local_node_takes_no_notice_of_the_registry_that_is_meant(app: App) -> None:
+    await token_for(app, DEV)
+    plain = read(app, head(TAG, basic(DEV)))
+    meant = read(app, head(TAG.replace(b" HTTP", b"?ns=docker.io HTTP"), basic(DEV)))
+    assert plain is not None and meant is not None and alike(plain) == alike(meant)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -69,6 +69,7 @@ async def test_a_tag_is_asked_again_when_it_is_no_longer_fresh(
     assert not upstream.asked["resolve"]
     clock.now += 2
     assert (await mirror.resolve(CI, "apps/api", "latest")).digest == new.digest
+    assert upstream.known == [old.descriptor]  # what it may confirm in fewer words
     assert upstream.asked["resolve"] == 1
     assert (await mirror.get_manifest(CI, "apps/api", str(old.digest))).digest == old.digest
 

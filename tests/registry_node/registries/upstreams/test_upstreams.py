@@ -43,6 +43,17 @@ async def test_a_plain_name_is_the_librarys_and_its_layers_come_from_the_storage
     assert all("authorization" not in request.headers for request in hub.storage.seen)
 
 
+async def test_a_tag_that_is_known_is_asked_for_under_a_condition(hub: FakeHub, over: Over) -> None:
+    old = hub.image("alpine", LAYER)
+    upstreams = over(of_hub(hub))
+    known = (await upstreams.resolve(CALL, "alpine", "latest")).value
+    assert (await upstreams.resolve(CALL, "alpine", "latest", known=known)).value == known
+    asked = [each for each in hub.registry.seen if each.method == "HEAD" and "authorization" in each.headers]
+    assert [each.headers.get("if-none-match") for each in asked] == [None, f'"{old.digest}"']
+    new = hub.image("alpine", LAYER, b"more")
+    assert str((await upstreams.resolve(CALL, "alpine", "latest", known=known)).value.digest) == new.digest
+
+
 async def test_what_is_not_there_is_not_there(hub: FakeHub, over: Over) -> None:
     hub.image("alpine", LAYER)
     upstreams = over(of_hub(hub))
