@@ -18,8 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from identity.signing_key import SignatureInvalid, SigningKey
 from oci_wire.auth import TokenScope
 
@@ -68,8 +66,7 @@ class TokenSigner:
         self._key, self._node, self._leeway = key, node, leeway
         self._access = _Kind("JWT", node, ttl)
         self._refresh = _Kind("refresh+jwt", f"{node}/refresh", refresh_ttl)  # no node has a slash in its name
-        secret = key.content(Encoding.DER)
-        self._binding_key = hashlib.blake2b(secret, digest_size=32, person=b"towpath-binding").digest()
+        self._binding_key = hashlib.blake2b(key.secret, digest_size=32, person=b"towpath-binding").digest()
 
     @property
     def refreshes(self) -> bool:

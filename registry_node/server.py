@@ -1,4 +1,4 @@
-"""Runs one node: listens, says ``ready``, drains on a signal (decision 0013).
+"""Runs one node: listens, says ``ready``, drains on a signal (decision 0014).
 
 Whatever keeps a node from starting ends as one message - what, where, why, what next - and exit status 1.
 """
