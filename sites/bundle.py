@@ -31,7 +31,7 @@ from sites.hosts import HostError
 
 # What `towpath serve` imports; what these need comes along.
 NEEDS = (
-    *("uvicorn", "uvloop", "httptools", "httpx", "pydantic", "sqlalchemy", "alembic"),
+    *("uvloop", "httptools", "httpx", "pydantic", "sqlalchemy", "alembic"),
     *("joserfc", "bcrypt", "cryptography", "prometheus-client", "wcmatch"),
 )
 ROOMS = ("oci_wire", "identity", "registry_node", "towpath")
