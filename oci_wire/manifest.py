@@ -43,7 +43,7 @@ FOREIGN_LAYERS = (
 class Manifest:
     """Bytes as pushed, their media type and digest, and what they say.
 
-    ``blobs`` are config and layers (foreign layers left out), ``children`` the manifests of an index."""
+    ``blobs`` are config and layers, without the ``foreign`` layers; ``children`` the manifests of an index."""
 
     content: bytes
     media_type: str
@@ -54,6 +54,7 @@ class Manifest:
     subject: Descriptor | None = None
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    foreign: tuple[Descriptor, ...] = ()
 
     @classmethod
     def parse(cls, content: bytes, media_type: str = "", *, algorithm: str = "sha256") -> Manifest:
@@ -78,6 +79,7 @@ class Manifest:
             Descriptor.from_json(body["subject"]) if body.get("subject") is not None else None,
             _artifact_type(body, config),
             _annotations(body),
+            tuple(each for each in layers if each.media_type in FOREIGN_LAYERS),
         )
 
     @property

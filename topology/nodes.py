@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from identity.grants import Action
+from oci_wire.address_patterns import AddressPattern
 from topology.declared import Declared, Owned, SecretRef
 from topology.places import Certificate
 from topology.rate_limits import RateLimits
@@ -78,10 +79,15 @@ def _use(value: Any) -> Any:
 AnyUpstream = Annotated[UpstreamUse, BeforeValidator(_use, json_schema_input_type=NodeName | UpstreamUse)]
 
 
+def _pattern(text: str) -> str:
+    AddressPattern.parse(text)
+    return text
+
+
 class ForeignLayers(Declared):
     """``allow``: Ant-style patterns of addresses from which layers with ``urls`` are fetched."""
 
-    allow: tuple[Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")], ...] = ()
+    allow: tuple[Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_pattern)], ...] = ()
 
 
 class MirrorGrant(Declared):

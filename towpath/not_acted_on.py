@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from topology.model import KeylessTrust, MirrorNode, Scope, SignatureGate, Topology
+from topology.model import KeylessTrust, Scope, SignatureGate, Topology
 
 _Found = Callable[[Topology], Iterable[str]]
 
@@ -27,12 +27,6 @@ def _replications(test: Callable[[Any], Any]) -> _Found:
 
 def _groups(topology: Topology) -> Iterator[str]:
     return (name for name, group in topology.groups.items() if group.oidc is not None)
-
-
-def _mirrors(test: Callable[[MirrorNode], Any]) -> _Found:
-    return lambda topology: (
-        name for name, node in topology.nodes.items() if isinstance(node, MirrorNode) and test(node)
-    )
 
 
 def _gates(topology: Topology) -> Iterator[str]:
@@ -61,6 +55,4 @@ _ROWS: dict[str, _Found] = {
     "backups": lambda topology: (each.scope for each in topology.backups),
     "issuers": lambda topology: topology.issuers,
     "groups.oidc": _groups,
-    "foreignLayers": _mirrors(lambda node: node.foreign_layers.allow),
-    "neighbours": _mirrors(lambda node: node.neighbours),
 }

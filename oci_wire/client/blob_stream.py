@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from oci_wire.client.attempts import Retry
+from oci_wire.client.credentials import Origin
 from oci_wire.client.long_bodies import fits_a_thread, taken, told_length
-from oci_wire.client.transport import Ask, Transport, faults, raw
+from oci_wire.client.transport import Ask, faults, raw
 from oci_wire.descriptor import OCTET_STREAM, Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import RangeInvalid, Unavailable, Unreachable, Unsupported
@@ -24,6 +26,18 @@ T = TypeVar("T")
 MAX_CUTS = 5  # in a row, without progress between them
 PROGRESS = 1024 * 1024  # bytes after which the cuts are counted anew
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+class Source(Protocol):
+    """Whom a blob is had of; ``open`` gives a response that the caller closes, or raises what its status means."""
+
+    @property
+    def home(self) -> Origin: ...
+
+    @property
+    def retry(self) -> Retry: ...
+
+    async def open(self, call: Call, ask: Ask) -> httpx.Response: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class _Part:
 class Blob:
     """``ask`` is the request for the whole of it."""
 
-    transport: Transport
+    transport: Source
     call: Call
     ask: Ask
     digest: Digest

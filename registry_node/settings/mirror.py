@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from oci_wire.address_patterns import AddressPattern
 from registry_node.settings.people import GrantSettings
 from registry_node.settings.shape import Name, Strict
 
@@ -49,6 +50,14 @@ def _is_loopback(host: str) -> bool:
 
 
 Url = Annotated[str, AfterValidator(_checked_url)]
+
+
+def _checked_pattern(text: str) -> str:
+    AddressPattern.parse(text)
+    return text
+
+
+AddressGlob = Annotated[str, AfterValidator(_checked_pattern)]
 
 
 class Secret(Strict):
@@ -164,15 +173,16 @@ class Mirror(Strict):
         le=1,
         description="When all clients of a fill have left, it goes on if this share has come. 1: it always stops.",
     )
-    foreign_layers: tuple[str, ...] = Field(
+    foreign_layers: tuple[AddressGlob, ...] = Field(
         default=(),
         description="Ant-style patterns of addresses from which layers with `urls` are fetched, such as "
-        "https://**.example.com/layers/**; scheme, host and path are matched separately. None: not at all. "
-        "Not acted on yet.",
+        "https://**.example.com/layers/**; scheme, host and path are matched separately. None: not at all. Names that "
+        "lead to private addresses are not connected to, whatever is allowed.",
     )
     neighbours: tuple[Neighbour, ...] = Field(
         default=(),
-        description="Nodes of this host whose copies are to be used before the upstream's; not acted on yet.",
+        description="Nodes of this host whose copies are read before an upstream is asked: of blobs that a cached manifest "
+        "names, by callers who may pull them there.",
     )
 
     def no_pushes(self, node: str) -> str:

@@ -1,5 +1,6 @@
 """What a mirror keeps in its index beside the copies themselves: who gave them, when a tag was last checked, when a
-content was last read (schema.py: cached_tags, cached_manifests, cached_uses)."""
+content was last read (schema.py: cached_tags, cached_manifests, cached_uses). And the layers of copies that lie
+elsewhere, beside the blobs that they name (manifest_blobs): no other kind of node fetches such."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from oci_wire.manifest import Manifest
 from registry_node.storage.changes import Transaction
 from registry_node.storage.sql import Connection
 from registry_node.storage.statements import put
@@ -25,6 +27,18 @@ SELECT c.upstream
 FROM manifest_children n CROSS JOIN repositories r CROSS JOIN cached_manifests c CROSS JOIN repo_manifests m
 WHERE n.digest = :digest AND r.name = :repository
 AND c.repository = r.name AND c.digest = n.manifest AND m.repository_id = r.id AND m.digest = n.manifest LIMIT 1"""
+# Whether a repository that has a content also has a manifest of that upstream which names it, or is it.
+_CAME_FROM = """
+SELECT 1 FROM {links} l
+JOIN repositories r ON r.id = l.repository_id
+JOIN cached_manifests c ON c.repository = r.name AND c.upstream = :upstream
+{named}
+WHERE l.digest = :digest LIMIT 1"""
+_BLOB_CAME_FROM = _CAME_FROM.format(
+    links="repo_blobs", named="JOIN manifest_blobs n ON n.manifest = c.digest AND n.digest = l.digest"
+)
+_MANIFEST_CAME_FROM = _CAME_FROM.format(links="repo_manifests", named="AND c.digest = l.digest")
+_PUT_FOREIGN = put("manifest_blobs", "manifest digest", "size", change="")
 _GIVER = "SELECT upstream, cached_at FROM cached_manifests WHERE repository = :repository AND digest = :digest"
 _ANY_MANIFEST = """
 SELECT m.body, r.media_type FROM manifests m JOIN repo_manifests r ON r.digest = m.digest
@@ -68,10 +82,29 @@ def put_manifest(unit: Transaction, repository: str, digest: str, upstream: str)
     unit.tx.execute(_PUT_MANIFEST, row)
 
 
+def put_foreign_layers(unit: Transaction, manifest: Manifest) -> None:
+    """Beside the blobs of a manifest (changes.add_manifest)."""
+    rows = [
+        {"manifest": str(manifest.digest), "digest": str(each.digest), "size": each.size} for each in manifest.foreign
+    ]
+    if rows:
+        unit.tx.execute_each(_PUT_FOREIGN, rows)
+
+
 def cached_manifest(tx: Connection, repository: str, digest: str) -> tuple[str, float] | None:
     """Who gave a manifest, and since when it is here (seconds since the epoch)."""
     row = tx.execute(_GIVER, {"repository": repository, "digest": digest}).first()
     return None if row is None else (str(row[0]), float(row[1]))
+
+
+def blob_came_from(tx: Connection, digest: str, upstream: str) -> bool:
+    """Whether a repository that has the blob has it because of a manifest that this upstream gave."""
+    return tx.execute(_BLOB_CAME_FROM, {"digest": digest, "upstream": upstream}).first() is not None
+
+
+def manifest_came_from(tx: Connection, digest: str, upstream: str) -> bool:
+    """Whether this upstream gave the manifest to some repository."""
+    return tx.execute(_MANIFEST_CAME_FROM, {"digest": digest, "upstream": upstream}).first() is not None
 
 
 def giver_of_child(tx: Connection, repository: str, digest: str) -> str | None:

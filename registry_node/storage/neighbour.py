@@ -25,6 +25,7 @@ from registry_node.storage.reads import INDEX, Looking, Reads
 from registry_node.storage.remembered import Remembered
 from registry_node.storage.schema import HEAD
 
+_AGAIN_SECONDS = 1.0  # after which a folder that could not be opened is tried again
 # No node that starts in a folder put in the place of this one could answer anybody so soon.
 _LOOK_SECONDS = 0.002
 
@@ -150,3 +151,21 @@ class Neighbour(Reads):
 
     def _unreadable(self, why: str) -> NeighbourUnreadable:
         return NeighbourUnreadable(f"{self.folder}: this node's content cannot be read from its files: {why}")
+
+
+class Folder:
+    """A data folder in which a node may start, or start again, at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._neighbour: Neighbour | None = None
+        self._look_at = 0.0
+
+    def reads(self) -> Neighbour | None:
+        """None: it cannot be read by its files, now."""
+        if self._neighbour is None and time.monotonic() >= self._look_at:
+            try:
+                self._neighbour = Neighbour(self._path)
+            except NeighbourUnreadable:
+                self._look_at = time.monotonic() + _AGAIN_SECONDS
+        return self._neighbour

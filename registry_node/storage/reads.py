@@ -42,7 +42,7 @@ JOIN blobs b ON b.digest = l.digest
 WHERE r.name = ? AND l.digest = ? AND b.state = 'present'"""
 # The upstream that gave a cached manifest of this repository which names a blob: from the blob, since it is new to most.
 _GIVER = """
-SELECT c.upstream, n.size
+SELECT c.upstream, n.size, n.manifest
 FROM manifest_blobs n CROSS JOIN repositories r CROSS JOIN cached_manifests c CROSS JOIN repo_manifests m
 WHERE r.name = ? AND n.digest = ?
 AND c.repository = r.name AND c.digest = n.manifest AND m.repository_id = r.id AND m.digest = n.manifest LIMIT 1"""
@@ -155,9 +155,10 @@ class Reads:
             raise BlobUnknown(f"{repository} has no blob {digest}")
         return Descriptor(OCTET_STREAM, digest, row[0])
 
-    def giver(self, repository: str, digest: str) -> tuple[str, int] | None:
-        """Of a mirror: who gave a cached manifest of this repository that names the blob, and the size that it says."""
-        row: tuple[str, int] | None = self._of_repository(_GIVER, repository, digest)
+    def giver(self, repository: str, digest: str) -> tuple[str, int, str] | None:
+        """Of a mirror: who gave a cached manifest of this repository that names the blob, the size that it says, and its
+        digest."""
+        row: tuple[str, int, str] | None = self._of_repository(_GIVER, repository, digest)
         return row
 
     def set_at(self, repository: str, tag: str) -> float | None:

@@ -1,4 +1,5 @@
-"""Blobs of a mirror: out of the cache, or from the fill that is under way, or from one that begins now."""
+"""Blobs of a mirror: out of the cache, else of a neighbour's folder, else from the fill that is under way, or from one that
+begins now."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ from oci_wire.streams import Owned
 from registry_node.registries.mirror.absent import Absent
 from registry_node.registries.mirror.cache import CACHE, Cache, Giver
 from registry_node.registries.mirror.context import Place
-from registry_node.registries.mirror.fill import Open
+from registry_node.registries.mirror.fill import Open, WrongBytes
 from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.flights import Flights
+from registry_node.registries.mirror.neighbours import Neighbours
 from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.sources import ABSENT, Sources
+from registry_node.registries.upstreams.asked import Answer
 
 SMALL = 256 * 1024  # bytes of a blob that is waited for: then what is wrong with it can still be said
 
@@ -22,18 +25,27 @@ SMALL = 256 * 1024  # bytes of a blob that is waited for: then what is wrong wit
 class Copies:
     """Belongs to one event loop."""
 
-    def __init__(self, cache: Cache, fills: Fills, sources: Sources, absent: Absent, placing: Placing) -> None:
+    def __init__(
+        self, cache: Cache, fills: Fills, sources: Sources, absent: Absent, placing: Placing, *, neighbours: Neighbours
+    ) -> None:
         self._cache, self._fills, self._sources, self._absent, self._placing = cache, fills, sources, absent, placing
-        self._flights: Flights[Descriptor] = Flights()
+        self._neighbours = neighbours
+        self._flights: Flights[Answer[Descriptor]] = Flights()
 
     async def stat(self, place: Place, digest: Digest) -> Descriptor:
         """Raises BlobUnknown, NameUnknown, or why no upstream could say."""
-        return await self._here(place, digest) or await self._stat_there(place, digest)
+        found = await self._here(place, digest)
+        if found is None and self._neighbours and (giver := self._cache.giver(place.key, digest)):
+            beside = self._neighbours.find(place.call, digest, giver.size)
+            found = beside.descriptor if beside is not None else None
+        return found or (await self._ask(place, digest)).value
 
     async def open(self, place: Place, digest: Digest, span: ByteRange | None) -> BlobStream:
         """The same, and RangeInvalid."""
         if await self._here(place, digest) is None:
-            stream = await self._from_fill(place, digest, span)
+            giver = self._cache.giver(place.key, digest)
+            beside = await self._neighbours.open(place.call, digest, giver.size, span) if giver is not None else None
+            stream = beside or await self._from_fill(place, digest, giver, span)
             if stream is not None:
                 return stream
         return await self._from_cache(place, digest, span)
@@ -53,35 +65,44 @@ class Copies:
             raise
         return BlobStream(found.descriptor, found.start, found.stop, Owned(found.chunks, end), found.path)
 
-    async def _from_fill(self, place: Place, digest: Digest, span: ByteRange | None) -> BlobStream | None:
+    async def _from_fill(
+        self, place: Place, digest: Digest, giver: Giver | None, span: ByteRange | None
+    ) -> BlobStream | None:
         """None: it is in the cache by now."""
         self._absent.check(("blob", place.key, str(digest)))
-        giver = self._cache.giver(place.key, digest)
-        if giver is None and self._fills.size(digest) is not None and not self._fills.on_its_way_to(digest, place.key):
-            await self._stat_there(place, digest)  # it is on its way to another repository: is it of this one?
-        if self._cache.blob(place.key, digest) is not None:  # it came meanwhile; from here to the fill nobody waits
-            return None
-        try:
-            stream = await self._fills.read(digest, place.key, span, self._opener(place, digest, giver))
-        except ABSENT as error:
-            self._absent.put(("blob", place.key, str(digest)), error)
-            raise
+        for again in (True, False):
+            if self._cache.blob(place.key, digest) is not None:
+                return None  # it came meanwhile; from here to the fill nobody waits
+            try:
+                return await self._filled(place, digest, giver, span)
+            except WrongBytes:  # a small one, of which nothing has been sent: another upstream may be honest
+                if not again:
+                    raise
+            except ABSENT as error:
+                self._absent.put(("blob", place.key, str(digest)), error)
+                raise
+        return None
+
+    async def _filled(
+        self, place: Place, digest: Digest, giver: Giver | None, span: ByteRange | None
+    ) -> BlobStream | None:
+        sought = digest, _share(place, giver)
+        stream = await self._fills.read(sought, place.key, span, self._opener(place, digest, giver))
         if stream.descriptor.size > SMALL:
             return stream
-        return await self._waited_for(place, digest, stream)
-
-    async def _waited_for(self, place: Place, digest: Digest, stream: BlobStream) -> BlobStream | None:
         content = await stream.read()
         if self._cache.blob(place.key, digest) is not None:
             return None
         return BlobStream(stream.descriptor, stream.start, stream.stop, once(content))
 
     def _opener(self, place: Place, digest: Digest, giver: Giver | None) -> Open:
-        prefer = giver.upstream if giver is not None else ""
+        prefer, layer = _known(digest, giver)
 
         async def open_at(start: int) -> tuple[str, BlobStream]:
             span = ByteRange(start) if start else None
-            answer = await self._sources.open_blob(place.shared, place.repository, digest, span, prefer=prefer)
+            answer = await self._sources.open_blob(
+                place.shared, place.repository, digest, span, prefer=prefer, layer=layer
+            )
             return answer.upstream, answer.value
 
         return open_at
@@ -93,12 +114,16 @@ class Copies:
         size = self._cache.blob_elsewhere(digest) if found is None else None
         if size is None:
             return found
-        if self._cache.giver(place.key, digest) is None:
-            await self._stat_there(place, digest)
+        giver = self._cache.giver(place.key, digest)
+        sure = giver is not None and giver.held
+        upstream = giver.upstream if giver is not None and sure else (await self._ask(place, digest)).upstream
+        if not await self._cache.blob_came_from(digest, upstream):
+            return None
         linked = await self._cache.link_blob(place.key, digest, size)
         return Descriptor(OCTET_STREAM, digest, size) if linked else None
 
-    async def _stat_there(self, place: Place, digest: Digest) -> Descriptor:
+    async def _ask(self, place: Place, digest: Digest) -> Answer[Descriptor]:
+        """Which upstream has it."""
         thing = ("blob", place.key, str(digest))
         self._absent.check(thing)
         try:
@@ -107,13 +132,24 @@ class Copies:
             self._absent.put(thing, error)
             raise
 
-    async def _stat(self, place: Place, digest: Digest) -> Descriptor:
-        giver = self._cache.giver(place.key, digest)
-        prefer = giver.upstream if giver is not None else ""
-        answer = await self._sources.stat_blob(place.shared, place.repository, digest, prefer=prefer)
+    async def _stat(self, place: Place, digest: Digest) -> Answer[Descriptor]:
+        prefer, layer = _known(digest, self._cache.giver(place.key, digest))
+        answer = await self._sources.stat_blob(place.shared, place.repository, digest, prefer=prefer, layer=layer)
         if answer.value.digest != digest:
             raise BlobUnknown(f"upstream {answer.upstream} has another blob than {digest}")
-        return answer.value
+        return answer
 
     def stop(self) -> None:
         self._flights.stop()
+
+
+def _known(digest: Digest, giver: Giver | None) -> tuple[str, Descriptor | None]:
+    """What a cached manifest says of a blob: the upstream to ask first, and where else it lies."""
+    if giver is None:
+        return "", None
+    return giver.upstream, Descriptor(OCTET_STREAM, digest, giver.size, urls=giver.urls) if giver.urls else None
+
+
+def _share(place: Place, giver: Giver | None) -> str:
+    """Who may have what comes of a blob: all repositories to which one upstream gave a manifest that names it."""
+    return f"of {giver.upstream}" if giver is not None and giver.held else f"for {place.key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from oci_wire.manifest import Manifest
 from oci_wire.registry import Call
 from registry_node.registries.mirror.cache import Cache
 from registry_node.registries.mirror.context import Place
+from registry_node.registries.mirror.neighbours import Neighbours
 from registry_node.registries.mirror.sources import ABSENT
 from registry_node.registries.mirror.tags import Tags
 from registry_node.settings import Mirror
@@ -22,6 +24,7 @@ class Explained(Protocol):
     """The part of a mirror that is asked."""
 
     tags_known: Tags
+    neighbours: Neighbours
 
     async def get_manifest(self, call: Call, repository: str, reference: str) -> Manifest: ...
 
@@ -44,7 +47,18 @@ async def explain(
     upstream = said.member or await _giver(cache, place, found.digest)
     asked = [said.model_copy(update={"member": upstream})]
     asked += [Asked(member=each.name, outcome="not asked") for each in settings.upstreams if each.name != upstream]
+    asked += await _beside(mirror.neighbours, cache, place, found)
     return told.model_copy(update={"digest": str(found.digest), "answered": upstream, "asked": tuple(asked)})
+
+
+async def _beside(neighbours: Neighbours, cache: Cache, place: Place, manifest: Manifest) -> list[Asked]:
+    """The neighbours of whose folders this caller would read blobs of an image."""
+    blobs, read = {each.digest: each.size for each in (*manifest.blobs, *manifest.foreign)}, Counter[str]()
+    for digest, size in blobs.items() if neighbours else ():
+        copy = None if cache.blob(place.key, digest) else neighbours.find(place.call, digest, size)
+        read.update([copy.neighbour] if copy is not None else [])
+    reason = f"of {len(blobs)} blobs are read of its folder"
+    return [Asked(member=name, outcome="cached", reason=f"{count} {reason}") for name, count in read.items()]
 
 
 async def _here(cache: Cache, place: Place, digest: str) -> Asked | None:

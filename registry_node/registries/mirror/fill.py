@@ -18,16 +18,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from io import FileIO
 from typing import Protocol
 
 from oci_wire.digest import Digest
-from oci_wire.errors import RangeInvalid, RegistryError, Unavailable
+from oci_wire.errors import BadGateway, RangeInvalid, RegistryError, Unavailable
 from oci_wire.registry import BlobStream, Chunks
 from oci_wire.streams import ForThreads, Run, close
 from registry_node.growing import FilePart
-from registry_node.storage.incoming import Incoming, ended, whole
+from registry_node.registries.mirror.parts import Part
+from registry_node.storage.incoming import ended, whole
 from registry_node.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,6 @@ MAX_CUTS = 5  # in a row, without PROGRESS bytes between them
 PROGRESS = 1024 * 1024
 
 Open = Callable[[int], Awaitable[tuple[str, BlobStream]]]  # from this byte on; the upstream's name
-
-
-@dataclass(slots=True)
-class Part:
-    """What has come of a blob so far. ``size``: of the whole, 0 while it is not known."""
-
-    incoming: Incoming
-    size: int = 0
 
 
 class Follower(Protocol):
@@ -61,20 +53,32 @@ class _NotKept(Exception):
         self.piece = piece
 
 
-class WrongBytes(Unavailable):
-    """What an upstream sent is not what its digest says."""
+class WrongBytes(BadGateway):
+    """What an upstream sent is not what its digest says: the same bytes would not become right."""
 
-    status, transient = 502, False
+    transient = False
+
+    def __init__(self, upstream: str, text: str) -> None:
+        super().__init__(f"upstream {upstream} {text}", upstream=upstream, reason="bad-answer")
+
+
+class Cut(BadGateway):
+    """A stream ended before its end."""
+
+    def __init__(self, upstream: str, text: str) -> None:
+        super().__init__(f"upstream {upstream} {text}", upstream=upstream, reason="cut")
 
 
 class Fill:
-    """Readers come and go; ``size`` is known once ``opened`` is set."""
+    """Readers come and go; ``size`` is known once ``opened`` is set. ``givers``: the upstreams that its bytes came from,
+    ``upstream`` the last one."""
 
     def __init__(
         self, digest: Digest, part: Part, store: Store, open_at: Open, most: int | None, *, threads: Run
     ) -> None:
         """``most``: bytes of the largest blob that is kept."""
-        self.digest, self.incoming, self.upstream = digest, part.incoming, ""
+        self.digest, self.incoming, self.givers = digest, part.incoming, part.givers
+        self.upstream = ", ".join(sorted(part.givers))
         self._store, self._open, self._most, self._threads = store, open_at, most, threads
         self.size, self.received = part.size, part.incoming.size  # ``received``: bytes that readers can have
         self.keys: set[str] = set()  # the repositories that get it
@@ -117,10 +121,11 @@ class Fill:
         try:
             upstream, stream = await self._open(at)
         except RangeInvalid:  # what has come is more than there is: no client asked for this range
-            raise WrongBytes(f"the {at} bytes of {self.digest} that have come are not of it; ask again") from None
+            raise WrongBytes(self.upstream, f"has fewer than the {at} bytes of {self.digest} that have come") from None
+        self.givers.add(upstream)
         if (self.size and stream.descriptor.size != self.size) or stream.start != at:
             await stream.aclose()
-            raise WrongBytes(f"upstream {upstream} went on with {self.digest} at another place or size")
+            raise WrongBytes(upstream, f"went on with {self.digest} at another place or size")
         self.upstream, self.size = upstream, stream.descriptor.size
         if self._most is not None and self.size > self._most:
             self.stored = False
@@ -137,9 +142,7 @@ class Fill:
         finally:
             await close(chunks)
         if self.received < self.size:
-            raise Unavailable(
-                f"upstream {self.upstream} ended {self.digest} after {self.received} of {self.size} bytes"
-            )
+            raise Cut(self.upstream, f"ended {self.digest} after {self.received} of {self.size} bytes")
 
     async def _take_on_threads(self, chunks: ForThreads) -> None:
         """What the disk does not take goes on in memory; the rest is then asked for again."""
@@ -189,7 +192,7 @@ class Fill:
 
     async def _take(self, piece: bytes) -> None:
         if self.received + len(piece) > self.size:
-            raise WrongBytes(f"upstream {self.upstream} sent more than the {self.size} bytes of {self.digest}")
+            raise WrongBytes(self.upstream, f"sent more than the {self.size} bytes of {self.digest}")
         if self.stored and not await self._stored(piece):
             self.stored, self._window_at = False, self.received
         if not self.stored:
@@ -220,7 +223,7 @@ class Fill:
 
     def _verify(self) -> None:
         if self.incoming.hasher.hexdigest() != self.digest.hex:
-            raise WrongBytes(f"upstream {self.upstream} sent other bytes than {self.digest}")
+            raise WrongBytes(self.upstream, f"sent other bytes than {self.digest}")
         self.verified = True
         self.tell()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from oci_wire.digest import Digest
-from oci_wire.errors import DigestInvalid
 from oci_wire.manifest import Manifest
 from registry_node.registries.mirror.absent import Absent
 from registry_node.registries.mirror.cache import Cache
@@ -13,6 +12,7 @@ from registry_node.registries.mirror.context import Place
 from registry_node.registries.mirror.counts import Counts
 from registry_node.registries.mirror.flights import Flights
 from registry_node.registries.mirror.sources import ABSENT, Sources
+from registry_node.registries.upstreams.failures import bad_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Manifests:
         answer = await self._sources.get_manifest(place.shared, place.repository, reference, refresh=refresh)
         manifest = answer.value
         if ":" in reference and str(manifest.digest) != reference:
-            raise DigestInvalid(f"upstream {answer.upstream} sent other bytes than {reference}")
+            raise bad_answer(answer.upstream)
         self._counts.manifest_misses += 1
         self._counts.manifest_bytes += manifest.size
         return Given(manifest, answer.upstream)

@@ -3,7 +3,7 @@
 | asked | answered from |
 |---|---|
 | a tag | the cache while it is fresh (tags.py), else one upstream that says which digest it names now |
-| a digest | the cache, else once an upstream (manifests.py, copies.py, fills.py) |
+| a digest | the cache, else for those who may a neighbour's folder, else once an upstream (manifests.py, copies.py) |
 | lists | the upstream; when it does not answer, what is known here (listings.py) |
 """
 
@@ -35,6 +35,7 @@ from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.freshness import Belief
 from registry_node.registries.mirror.listings import MirrorListings
 from registry_node.registries.mirror.manifests import Manifests
+from registry_node.registries.mirror.neighbours import Neighbours
 from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.reads import MirrorReads
 from registry_node.registries.mirror.sources import Sources
@@ -71,7 +72,8 @@ class MirrorRegistry(Unextended):
             answer_seconds=settings.answer_seconds,
             clock=clock,
         )
-        self._copies = Copies(cache, self.fills, sources, absent, placing)
+        self.neighbours = Neighbours(settings.neighbours)
+        self._copies = Copies(cache, self.fills, sources, absent, placing, neighbours=self.neighbours)
         self._lists = MirrorListings(cache, sources, belief, node=node, clock=clock)
         self.uses = Uses(store)
         self.evictor = Evictor(store, self.fills, self.uses, placing, self.counts, most=settings.max_bytes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from registry_node.metrics import Family, Metrics
 from registry_node.registries.mirror.mirror import MirrorRegistry
@@ -16,7 +18,7 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 def opened(settings: NodeSettings) -> MirrorRegistry:
     """Raises CannotOpen (storage/errors.py), OSError, ValueError."""
     assert settings.mirror is not None
-    upstreams = Upstreams.of(settings.mirror, settings.data)
+    upstreams = Upstreams.of(settings.mirror, settings.data, manifest_bytes=settings.limits.manifest_bytes)
     return MirrorRegistry.open(
         settings.data,
         settings.mirror,
@@ -73,7 +75,25 @@ def watch(metrics: Metrics, mirror: MirrorRegistry) -> None:
         ("evicted_bytes", "Bytes that had to go for others", lambda: counts.evicted),
     ):
         tell(f"towpath_mirror_{name}", text, (), lambda value=value: [((), value())])  # type: ignore[misc]
+    _watch_now(metrics, mirror)
+
+
+def _watch_now(metrics: Metrics, mirror: MirrorRegistry) -> None:
+    _watch_neighbours(metrics, mirror)
     figures.watch(metrics, mirror.upstreams)
     metrics.watch("towpath_mirror_cached_bytes", "Bytes of the copies", lambda: mirror.evictor.bytes)
     metrics.watch("towpath_mirror_fills", "Blobs on their way from upstreams", lambda: mirror.fills.running)
     metrics.watch("towpath_mirror_filling_bytes", "Bytes set aside for them", lambda: mirror.fills.reserved)
+
+
+def _watch_neighbours(metrics: Metrics, mirror: MirrorRegistry) -> None:
+    for name, text, read in (
+        ("blobs", "Blobs that were read of a neighbour's folder", mirror.neighbours.blobs),
+        ("bytes", "Bytes of those", mirror.neighbours.bytes),
+    ):
+        values = partial(_by_label, read)
+        metrics.families.append(Family(f"towpath_mirror_neighbour_{name}", text, ("neighbour",), values))
+
+
+def _by_label(counts: Counter[str]) -> Values:
+    return [((label,), count) for label, count in counts.items()]

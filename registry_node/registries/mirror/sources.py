@@ -35,13 +35,21 @@ class Sources(Protocol):
         """``refresh``: a copy of an older one will do, if the upstream's budget is nearly spent."""
 
     async def stat_blob(
-        self, call: Call, repository: str, digest: Digest, *, prefer: str = ""
+        self, call: Call, repository: str, digest: Digest, *, prefer: str = "", layer: Descriptor | None = None
     ) -> Answer[Descriptor]: ...
 
     async def open_blob(
-        self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None, *, prefer: str = ""
+        self,
+        call: Call,
+        repository: str,
+        digest: Digest,
+        span: ByteRange | None = None,
+        *,
+        prefer: str = "",
+        layer: Descriptor | None = None,
     ) -> Answer[BlobStream]:
-        """The bytes as they come, unverified. ``prefer``: the upstream to ask first."""
+        """The bytes as they come, unverified. ``prefer``: the upstream to ask first; ``layer``: the blob as a manifest
+        names it, with the ``urls`` where it may lie when no upstream has it."""
 
     async def tags(
         self, call: Call, repository: str, *, after: str = "", limit: int | None = None
@@ -51,8 +59,8 @@ class Sources(Protocol):
         self, call: Call, repository: str, digest: Digest, *, artifact_type: str = "", after: str = ""
     ) -> Answer[Page[Descriptor]]: ...
 
-    def blame(self, upstream: str) -> None:
-        """Bytes of this upstream were wrong."""
+    def blame(self, upstream: str, digest: Digest) -> None:
+        """Bytes of this upstream were not these: another one is asked for them first."""
 
     def status(self) -> tuple[UpstreamStatus, ...]: ...
 

@@ -9,6 +9,7 @@
 | 5xx | 502 | failing |
 | 401, 403 | 502 | refused |
 | wrong digest, size, encoding, redirect, no registry at all | 502 | bad-answer |
+| a manifest larger than `limits.manifest_bytes` | 502 | too-large |
 | certificate | 502 | untrusted |
 | address that is not connected to | 502 | private |
 | credentials that cannot be read | 503 | credentials |
@@ -24,6 +25,7 @@ from oci_wire.errors import (
     GatewayTimeout,
     Gone,
     Internal,
+    ManifestTooLarge,
     ManifestUnknown,
     NameInvalid,
     NameUnknown,
@@ -49,12 +51,18 @@ _WORDS: tuple[tuple[type[RegistryError], str, type[UpstreamFailed], str], ...] =
     (TooManyRequests, "limited", UpstreamFailed, "it gives no more for now"),
     (Unauthorized, "refused", BadGateway, "it does not let this node in"),
     (Denied, "refused", BadGateway, "it does not let this node in"),
+    (ManifestTooLarge, "too-large", BadGateway, "its manifest is larger than this node takes (limits.manifest_bytes)"),
     (UpstreamFailed, "failing", BadGateway, "it cannot reach its own upstream"),
     (Unavailable, "failing", BadGateway, "it fails"),
     (Internal, "failing", BadGateway, "it fails"),
 )
 _BAD_ANSWER = ("bad-answer", BadGateway, "what it sent is not what was asked for")
-_WEIGHTLESS = ("limited", "refused", "credentials")  # it is up: no reason to stop asking it for other things
+_WEIGHTLESS = (
+    "limited",
+    "refused",
+    "credentials",
+    "too-large",
+)  # it is up: no reason to stop asking it for other things
 
 
 def failure(upstream: str, error: RegistryError) -> UpstreamFailed:

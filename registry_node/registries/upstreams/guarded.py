@@ -1,44 +1,28 @@
-"""One upstream, asked with care: a circuit, a limit on its connections, and its errors as ours."""
+"""One upstream: a registry behind a guard, and within its budget."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import httpx
 
 from oci_wire.client import RemoteRegistry
-from oci_wire.errors import (
-    Denied,
-    DigestInvalid,
-    LoginRefused,
-    RangeInvalid,
-    RegistryError,
-    TimedOut,
-    Unauthorized,
-    UpstreamFailed,
-)
-from oci_wire.registry import BlobStream
+from oci_wire.errors import UpstreamFailed
 from registry_node.registries.upstreams.asked import UpstreamStatus
 from registry_node.registries.upstreams.budget import Allowance
-from registry_node.registries.upstreams.circuit import CLOSED, Circuit
-from registry_node.registries.upstreams.failures import ABSENT, failure, weighs
-from registry_node.registries.upstreams.flow import Flow, Pace
+from registry_node.registries.upstreams.budget_file import BudgetFile
+from registry_node.registries.upstreams.guard import Guard
+from registry_node.registries.upstreams.remote import client_of, is_docker_hub
+from registry_node.settings.mirror import Upstream
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
-QUEUE_SECONDS = 60.0  # in the queue of this node's own requests, for a connection
-BODY_SECONDS = 20.0  # for a whole manifest or list, once its first byte has come
 
 
-class Guarded:
-    """``registry`` under the name ``name``. ``absent_when_refused``: 401 and 403 mean that it is not there for us, as
-    with registries that are asked anonymously; a login that a token service refuses is wrong all the same."""
+class Guarded(Guard):
+    """``registry`` under the name ``name``."""
 
     def __init__(
         self,
@@ -51,27 +35,17 @@ class Guarded:
         bytes_per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.registry = name, registry
-        self._answer_seconds = answer_seconds
-        self._absent_when_refused = absent_when_refused
-        self._clock = clock
-        self._pace = Pace(bytes_per_second)
+        super().__init__(
+            name,
+            answer_seconds=answer_seconds,
+            connections=connections,
+            absent_when_refused=absent_when_refused,
+            bytes_per_second=bytes_per_second,
+            clock=clock,
+        )
+        self.registry = registry
         self._allowance = Allowance()
         self.changed: Callable[[Allowance], None] = lambda _: None
-        self._circuit: Circuit = CLOSED
-        self._slots = asyncio.Semaphore(connections)
-        self._blob_slots = asyncio.Semaphore(max(1, connections - 1))  # one is left for what is small
-        self._outcomes: Counter[str] = Counter()
-        self._received = 0
-        self._last_error = ""
-
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """What it answers, read to its end.
-
-        Raises ManifestUnknown, BlobUnknown, NameUnknown: it has said that it is not there; UpstreamFailed."""
-        self._admit()
-        async with self._slot(self._slots):
-            return await self._asked(question, self._answer_seconds + BODY_SECONDS)
 
     async def ask_manifest(self, question: Callable[[], Awaitable[T]], *, head: bool, refresh: bool = False) -> T:
         """As ``ask``, within the budget. ``refresh``: an older copy is in the cache, so that it can be refused."""
@@ -100,104 +74,47 @@ class Guarded:
         """What is known of its budget from before."""
         self._allowance = allowance
 
-    def blame(self) -> None:
-        """What it sent did not hash to its digest: found by whoever kept it."""
-        self._failed(DigestInvalid("wrong bytes"))
-
-    async def open(self, question: Callable[[], Awaitable[BlobStream]]) -> BlobStream:
-        """As ``ask``, once the head has come. The stream holds its connection until it is closed, and raises
-        UpstreamFailed as well."""
-        self._admit()
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(self._slot(self._blob_slots))
-            await held.enter_async_context(self._slot(self._slots))
-            stream = await self._asked(question, self._answer_seconds)
-            given_back = held.pop_all()
-        flow = Flow(stream.chunks, self._pace, self._count, self._failed, given_back.aclose)
-        return BlobStream(stream.descriptor, stream.start, stream.stop, flow)
-
     def status(self) -> UpstreamStatus:
-        now = self._clock()
+        now, tally = self._clock(), self.tally
         return UpstreamStatus(
             self.name,
             self._circuit.state(now),
             self._circuit.wait(now),
             self._allowance.remaining(time.time()),
             self._allowance.limit,
-            dict(self._outcomes),
-            self._received,
-            self._last_error,
+            dict(tally.outcomes),
+            tally.received,
+            tally.last_error,
         )
 
     async def aclose(self) -> None:
         await self.registry.aclose()
-
-    def _admit(self) -> None:
-        wait = self._circuit.wait(self._clock())
-        if wait > 0:
-            raise self._kept_back(self._last_error or "down", "it has failed and is left alone for now", wait)
-
-    def _kept_back(self, reason: str, text: str, wait: float | None) -> UpstreamFailed:
-        self._outcomes["not-asked"] += 1
-        return UpstreamFailed(f"upstream {self.name}: {text}", upstream=self.name, reason=reason, retry_after=wait)
 
     def _note(self, allowance: Allowance) -> None:
         if allowance != self._allowance:
             self._allowance = allowance
             self.changed(allowance)
 
-    @asynccontextmanager
-    async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await slots.acquire()
-        except TimeoutError:
-            text = f"upstream {self.name}: all connections to it are taken"
-            raise UpstreamFailed(text, upstream=self.name, reason="busy", retry_after=1.0) from None
-        try:
-            yield
-        finally:
-            slots.release()
 
-    async def _asked(self, question: Callable[[], Awaitable[T]], seconds: float) -> T:
-        self._circuit = self._circuit.asked(self._clock())
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await question()
-        except TimeoutError as error:
-            raise self._failed(TimedOut("no answer")) from error
-        except (*ABSENT, RangeInvalid) as error:
-            self._succeeded("absent" if isinstance(error, ABSENT) else "answered")
-            raise
-        except RegistryError as error:
-            raise self._failed(error) from error
-        except BaseException:
-            self._circuit = self._circuit.left()
-            raise
-        self._succeeded("answered")
-        return answer
+def guarded_of(upstream: Upstream, answer_seconds: float, budgets: BudgetFile) -> Guarded:
+    """An upstream of the settings. Raises OSError when the file of its authority cannot be read."""
+    key = f"{upstream.name} {upstream.url}"
+    declared = upstream.budget
+    heard: list[Guarded] = []
 
-    def _succeeded(self, outcome: str) -> None:
-        self._circuit = self._circuit.succeeded()
-        self._outcomes[outcome] += 1
+    async def hear(response: httpx.Response) -> None:
+        await heard[0].heard(response)
 
-    def _failed(self, error: RegistryError) -> RegistryError:
-        """Counts it; the error to raise in its place."""
-        refused = isinstance(error, Unauthorized | Denied) and not isinstance(error, LoginRefused)
-        if self._absent_when_refused and refused:
-            self._succeeded("absent")
-            return ABSENT[0](f"not there for this node at upstream {self.name}")
-        failed = failure(self.name, error)
-        self._outcomes[failed.reason] += 1
-        self._last_error = failed.reason
-        before = self._circuit.until
-        if weighs(failed):
-            self._circuit = self._circuit.failed(self._clock(), error.retry_after)
-        else:
-            self._circuit = self._circuit.left()
-        if self._circuit.until is not None and before is None:
-            log.warning("upstream %s is left alone for %.0f s: %s", self.name, self._circuit.wait(self._clock()), error)
-        return failed
-
-    def _count(self, received: int) -> None:
-        self._received += received
+    guarded = Guarded(
+        upstream.name,
+        client_of(upstream, answer_seconds=answer_seconds, connections=upstream.connections, heard=hear),
+        answer_seconds=answer_seconds,
+        connections=upstream.connections,
+        absent_when_refused=upstream.credentials is None or is_docker_hub(upstream),
+        bytes_per_second=upstream.bytes_per_second,
+    )
+    heard.append(guarded)
+    begun = Allowance.declared(declared.pulls, declared.seconds) if declared else Allowance()
+    guarded.begin_with(budgets.load(key) or begun)
+    guarded.changed = partial(budgets.note, key)
+    return guarded

@@ -1,33 +1,40 @@
 """The upstreams of a mirror, in order. Nothing is kept here: the mirror caches.
 
 ``ManifestUnknown``, ``BlobUnknown`` and ``NameUnknown`` mean that every upstream that may be asked has said that it is
-not there. An upstream that could not say is UpstreamFailed: for a tag at once (the next one may have another image
-under that name: dependency confusion), unless ``on_outage: next``; for a digest only when no other one has it.
+not there. An upstream that could not say is UpstreamFailed: for a tag or a list at once (the next one may have another
+image under that name: dependency confusion), unless ``on_outage: next``; for a digest only when no other one has it. One
+that sent wrong bytes for a digest is asked for that one after all others (lies.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-import httpx
-
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest, looks_like_digest
-from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegistryError, Unsupported, UpstreamFailed
-from oci_wire.manifest import Manifest
+from oci_wire.errors import (
+    BlobUnknown,
+    ManifestTooLarge,
+    ManifestUnknown,
+    NameUnknown,
+    RegistryError,
+    Unsupported,
+    UpstreamFailed,
+)
+from oci_wire.manifest import MAX_BYTES, Manifest
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
 from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
-from registry_node.registries.upstreams.budget import Allowance
 from registry_node.registries.upstreams.budget_file import BudgetFile
 from registry_node.registries.upstreams.failures import ABSENT
-from registry_node.registries.upstreams.guarded import Guarded
-from registry_node.registries.upstreams.remote import client_of, is_docker_hub
+from registry_node.registries.upstreams.foreign import ForeignLayers
+from registry_node.registries.upstreams.guarded import Guarded, guarded_of
+from registry_node.registries.upstreams.lies import Lies
+from registry_node.registries.upstreams.lists import Asked, merged_list
 from registry_node.registries.upstreams.routing import Routed, Routing
-from registry_node.settings.mirror import Mirror, Upstream
+from registry_node.settings.mirror import Mirror
 
 T = TypeVar("T")
 Question = Callable[[Guarded, str], Awaitable[T]]
@@ -36,37 +43,51 @@ Question = Callable[[Guarded, str], Awaitable[T]]
 class Upstreams:
     """Of one event loop. ``aclose`` ends the connections."""
 
-    def __init__(self, settings: Mirror, guarded: dict[str, Guarded], budgets: BudgetFile) -> None:
+    def __init__(
+        self, settings: Mirror, guarded: dict[str, Guarded], budgets: BudgetFile, manifest_bytes: int = MAX_BYTES
+    ) -> None:
         """``guarded``: by the upstream's name."""
         self._budgets = budgets
-        self._settings = settings
+        self._settings, self._manifest_bytes = settings, manifest_bytes
         self._routing = Routing(settings)
         self._guarded = guarded
+        self._lies = Lies()
+        self._foreign = None
+        if settings.foreign_layers:
+            self._foreign = ForeignLayers.of(
+                settings.foreign_layers, self._lies, answer_seconds=settings.answer_seconds
+            )
 
     @classmethod
-    def of(cls, settings: Mirror, data: Path | None = None) -> Self:
-        """``data``: the node's folder, in which the budgets are kept. Raises OSError when a file of the settings cannot
-        be read."""
+    def of(cls, settings: Mirror, data: Path | None = None, *, manifest_bytes: int = MAX_BYTES) -> Self:
+        """``data``: the node's folder, in which the budgets are kept; ``manifest_bytes``: of the largest manifest that is
+        taken. Raises OSError when a file of the settings cannot be read."""
         budgets = BudgetFile(data)
-        guarded = {each.name: _guarded(each, settings.answer_seconds, budgets) for each in settings.upstreams}
-        return cls(settings, guarded, budgets)
+        guarded = {each.name: guarded_of(each, settings.answer_seconds, budgets) for each in settings.upstreams}
+        return cls(settings, guarded, budgets, manifest_bytes)
 
     async def aclose(self) -> None:
         self._budgets.write()
-        for each in self._guarded.values():
+        for each in self._all_asked():
             await each.aclose()
 
-    def blame(self, upstream: str) -> None:
+    def _all_asked(self) -> list[Guarded | ForeignLayers]:
+        return [*self._guarded.values(), *([] if self._foreign is None else [self._foreign])]
+
+    def blame(self, upstream: str, digest: Digest) -> None:
         """Bytes of this upstream did not hash to their digest: found by whoever kept them, counted here."""
+        self._lies.note(upstream, str(digest))
         if upstream in self._guarded:
             self._guarded[upstream].blame()
+        elif self._foreign is not None:
+            self._foreign.blame(upstream)
 
     def key(self, repository: str, ns: str) -> str:
         """The name under which a cache keeps it (routing.py). Raises NameUnknown: no upstream may be asked."""
         return self._routing.key(repository, ns)
 
     def status(self) -> tuple[UpstreamStatus, ...]:
-        return tuple(each.status() for each in self._guarded.values())
+        return tuple(each.status() for each in self._all_asked())
 
     async def resolve(
         self, call: Call, repository: str, reference: str, *, known: Descriptor | None = None
@@ -76,8 +97,8 @@ class Upstreams:
         async def question(one: Guarded, name: str) -> Descriptor:
             return await one.ask_manifest(lambda: one.registry.resolve(call, name, reference, known=known), head=True)
 
-        proven = looks_like_digest(reference)
-        return await self._first(call, repository, question, ManifestUnknown(_unknown(reference)), proven=proven)
+        absent, digest = ManifestUnknown(_unknown(reference)), _digest(reference)
+        return await self._first(call, repository, question, absent, digest=digest)
 
     async def get_manifest(
         self, call: Call, repository: str, reference: str, *, refresh: bool = False
@@ -87,25 +108,39 @@ class Upstreams:
         ``refresh``: the cache has an older one of that tag, which will do when the upstream's budget is nearly spent:
         then it is refused here (UpstreamFailed, ``budget``)."""
 
+        async def manifest(one: Guarded, name: str) -> Manifest:
+            found = await one.registry.get_manifest(call, name, reference)
+            if found.size > self._manifest_bytes:
+                raise ManifestTooLarge(f"{found.size} bytes, of {self._manifest_bytes} that are taken")
+            return found
+
         async def question(one: Guarded, name: str) -> Manifest:
-            return await one.ask_manifest(
-                lambda: one.registry.get_manifest(call, name, reference), head=False, refresh=refresh
-            )
+            return await one.ask_manifest(lambda: manifest(one, name), head=False, refresh=refresh)
 
-        proven = looks_like_digest(reference)
-        return await self._first(call, repository, question, ManifestUnknown(_unknown(reference)), proven=proven)
+        absent, digest = ManifestUnknown(_unknown(reference)), _digest(reference)
+        return await self._first(call, repository, question, absent, digest=digest)
 
-    async def stat_blob(self, call: Call, repository: str, digest: Digest, *, prefer: str = "") -> Answer[Descriptor]:
-        """``prefer``: the upstream that is asked first, because the manifest is from there."""
+    async def stat_blob(
+        self, call: Call, repository: str, digest: Digest, *, prefer: str = "", layer: Descriptor | None = None
+    ) -> Answer[Descriptor]:
+        """``prefer``: the upstream that is asked first, because the manifest is from there; ``layer``: the blob as that
+        names it, with its urls."""
 
         async def question(one: Guarded, name: str) -> Descriptor:
             return await one.ask(lambda: one.registry.stat_blob(call, name, digest))
 
-        absent = BlobUnknown(_unknown(str(digest)))
-        return await self._first(call, repository, question, absent, proven=True, prefer=prefer)
+        asked = self._blob(call, repository, question, digest, prefer)
+        return await self._or_elsewhere(asked, layer, lambda foreign, known: foreign.stat(call, known))
 
     async def open_blob(
-        self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None, *, prefer: str = ""
+        self,
+        call: Call,
+        repository: str,
+        digest: Digest,
+        span: ByteRange | None = None,
+        *,
+        prefer: str = "",
+        layer: Descriptor | None = None,
     ) -> Answer[BlobStream]:
         """The bytes as they come: whoever keeps them hashes them, and says so when they are wrong (``blame``).
 
@@ -114,37 +149,79 @@ class Upstreams:
         async def question(one: Guarded, name: str) -> BlobStream:
             return await one.open(lambda: one.registry.open_blob(call, name, digest, span, verify=False))
 
-        absent = BlobUnknown(_unknown(str(digest)))
-        return await self._first(call, repository, question, absent, proven=True, prefer=prefer)
+        asked = self._blob(call, repository, question, digest, prefer)
+        return await self._or_elsewhere(asked, layer, lambda foreign, known: foreign.open(call, known, span))
+
+    async def _or_elsewhere(
+        self,
+        asked: Awaitable[Answer[T]],
+        layer: Descriptor | None,
+        elsewhere: Callable[[ForeignLayers, Descriptor], Awaitable[Answer[T]]],
+    ) -> Answer[T]:
+        """An upstream's answer; when none has it, that of one of its urls."""
+        try:
+            return await asked
+        except (*ABSENT, UpstreamFailed) as error:
+            if self._foreign is None or layer is None:
+                raise
+            try:
+                return await elsewhere(self._foreign, layer)
+            except ABSENT as absent:
+                raise error if isinstance(error, UpstreamFailed) else absent from None
+
+    async def _blob(self, call: Call, repository: str, question: Question[T], digest: Digest, prefer: str) -> Answer[T]:
+        absent, name = BlobUnknown(_unknown(str(digest))), str(digest)
+        return await self._first(call, repository, question, absent, digest=name, prefer=prefer)
 
     async def tags(
         self, call: Call, repository: str, *, after: str = "", limit: int | None = None
     ) -> Answer[Page[str]]:
-        """Those of the first upstream that has the repository."""
+        """Of all upstreams that may be asked for it: a pull finds a tag at whichever has it."""
+        asked = self._all(call, repository)
 
-        async def question(one: Guarded, name: str) -> Page[str]:
-            return await one.ask(lambda: one.registry.tags(call, name, after=after, limit=limit))
+        async def fetch(one: Asked, since: str) -> Page[str]:
+            most = limit if len(asked) == 1 else None
+            return await one.guarded.registry.tags(call, one.repository, after=since, limit=most)
 
-        absent = NameUnknown(f"{repository} is at none of the upstreams that may be asked for it")
-        return await self._first(call, repository, question, absent)
+        found = await self._list(asked, fetch, str, after, limit)
+        if found is None:
+            raise NameUnknown(f"{repository} is at none of the upstreams that may be asked for it")
+        return found
 
     async def referrers(
         self, call: Call, repository: str, digest: Digest, *, artifact_type: str = "", after: str = ""
     ) -> Answer[Page[Descriptor]]:
-        """Those of the first upstream that has some; no upstream, when none has."""
+        """Of all upstreams that may be asked; none, when none has any."""
 
-        async def question(one: Guarded, name: str) -> Page[Descriptor]:
-            page = await one.ask(
-                lambda: one.registry.referrers(call, name, digest, artifact_type=artifact_type, after=after)
+        async def fetch(one: Asked, since: str) -> Page[Descriptor]:
+            return await one.guarded.registry.referrers(
+                call, one.repository, digest, artifact_type=artifact_type, after=since
             )
-            if not page.items and page.next is None:
-                raise ManifestUnknown(_unknown(str(digest)))
-            return page
 
+        asked = self._all(call, repository)
+        return await self._list(asked, fetch, lambda each: str(each.digest), after, None) or Answer("", Page(()))
+
+    async def _list(
+        self,
+        asked: list[Asked],
+        fetch: Callable[[Asked, str], Awaitable[Page[T]]],
+        name: Callable[[T], str],
+        after: str,
+        limit: int | None,
+    ) -> Answer[Page[T]] | None:
+        """As it comes when there is one to ask, pages and all."""
+        if len(asked) > 1:
+            whole = self._settings.on_outage == "stop"
+            page = await merged_list(asked, fetch, name, after, limit, whole=whole)
+            return None if page is None else Answer("", page)
         try:
-            return await self._first(call, repository, question, ManifestUnknown(), proven=True)
-        except ManifestUnknown:
-            return Answer("", Page(()))
+            return Answer(asked[0].guarded.name, await asked[0].guarded.ask(lambda: fetch(asked[0], after)))
+        except ABSENT:
+            return None
+
+    def _all(self, call: Call, repository: str) -> list[Asked]:
+        routes = self._routing.routes(repository, call.ns)
+        return [Asked(self._guarded[each.upstream.name], each.repository) for each in routes]
 
     async def repositories(self, call: Call, *, after: str = "", limit: int | None = None) -> Answer[Page[str]]:
         """The catalog of the one upstream there is, or that ``call.ns`` means; a page may be short and not the last.
@@ -166,10 +243,13 @@ class Upstreams:
             return bool(self._routing.routes(repository, ns))
         return False
 
-    def _routes(self, call: Call, repository: str, prefer: str) -> list[Routed]:
-        return sorted(
-            self._routing.routes(repository, call.ns), key=lambda each: each.upstream.name != prefer
-        )  # stable: the others stay in order
+    def _routes(self, call: Call, repository: str, prefer: str, digest: str) -> list[Routed]:
+        """Stable: the others stay in order."""
+
+        def rank(route: Routed) -> tuple[float, bool]:
+            return self._lies.told_at(route.upstream.name, digest), route.upstream.name != prefer
+
+        return sorted(self._routing.routes(repository, call.ns), key=rank)
 
     async def _first(
         self,
@@ -178,46 +258,29 @@ class Upstreams:
         question: Question[T],
         absent: RegistryError,
         *,
-        proven: bool = False,
+        digest: str = "",
         prefer: str = "",
     ) -> Answer[T]:
-        """The first answer. ``proven``: the answer proves itself, so that one upstream is as good as another."""
+        """The first answer. With a digest it proves itself, so that one upstream is as good as another."""
         failed: UpstreamFailed | None = None
-        for route in self._routes(call, repository, prefer):
+        for route in self._routes(call, repository, prefer, digest):
             one = self._guarded[route.upstream.name]
             try:
                 return Answer(one.name, await question(one, route.repository))
             except ABSENT:
                 continue
             except UpstreamFailed as error:
-                if not proven and self._settings.on_outage == "stop":
+                if not digest and self._settings.on_outage == "stop":
                     raise
+                self._lies.note_failure(error, digest)
                 failed = failed or error
         raise failed or absent
 
 
+def _digest(reference: str) -> str:
+    """Of a reference that is one, else ""."""
+    return reference if looks_like_digest(reference) else ""
+
+
 def _unknown(reference: str) -> str:
     return f"{reference} is at none of the upstreams that may be asked for it"
-
-
-def _guarded(upstream: Upstream, answer_seconds: float, budgets: BudgetFile) -> Guarded:
-    key = f"{upstream.name} {upstream.url}"
-    declared = upstream.budget
-    heard: list[Guarded] = []
-
-    async def hear(response: httpx.Response) -> None:
-        await heard[0].heard(response)
-
-    guarded = Guarded(
-        upstream.name,
-        client_of(upstream, answer_seconds=answer_seconds, connections=upstream.connections, heard=hear),
-        answer_seconds=answer_seconds,
-        connections=upstream.connections,
-        absent_when_refused=upstream.credentials is None or is_docker_hub(upstream),
-        bytes_per_second=upstream.bytes_per_second,
-    )
-    heard.append(guarded)
-    begun = Allowance.declared(declared.pulls, declared.seconds) if declared else Allowance()
-    guarded.begin_with(budgets.load(key) or begun)
-    guarded.changed = partial(budgets.note, key)
-    return guarded

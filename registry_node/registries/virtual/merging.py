@@ -1,26 +1,21 @@
-"""Lists of several members as one: in order, each item once, page by page, never more read than a page needs."""
+"""Lists of several members as one, and who gave them."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import pairwise
-from typing import Generic, TypeVar
+from functools import partial
+from typing import TypeVar
 
-from oci_wire.errors import ManifestUnknown, NameUnknown
 from oci_wire.registry import Call, Page
+from registry_node.registries import merging
 from registry_node.registries.virtual.failed import MemberFailed
 from registry_node.registries.virtual.notes import name_members, pass_on
 
 T = TypeVar("T")
-MOST_ITEMS, MOST_PAGES = 100_000, 10_000  # of a list that has to be read as a whole; of any list, for one page of ours
-_PAGE = 1000
 
 
-class Source(Generic[T]):
-    """One member's list from ``after`` on. ``fetch(after)`` gives a page; ``name`` is what items are ordered by; ``keep``
-    says which of them are shown. ``ordered``: it comes in byte order of names; others are read whole. ``notes``: what the
-    member says beside it. ``known``: whether it knows of this list at all; ``gave``: whether something of it is shown."""
+class Source(merging.Source[T]):
+    """One member's list. ``notes``: what the member says beside it."""
 
     def __init__(
         self,
@@ -32,65 +27,8 @@ class Source(Generic[T]):
         ordered: bool,
         notes: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(partial(MemberFailed, member), fetch, name, keep, ordered=ordered)
         self.member, self.notes = member, {} if notes is None else notes
-        self._fetch, self._name, self._keep, self._ordered = fetch, name, keep, ordered
-        self._waiting: list[T] = []
-        self._at = self._pages = 0
-        self._next: str | None = None
-        self.known = self.gave = False
-
-    async def begin(self, after: str) -> None:
-        """Raises MemberFailed."""
-        self._after = self._last = after
-        self._next = after if self._ordered else ""
-        try:
-            await (self._more() if self._ordered else self._all())
-        except (NameUnknown, ManifestUnknown):
-            self._next = None
-        else:
-            self.known = True
-
-    async def peek(self) -> T | None:
-        """The next item, None at the end. Raises MemberFailed."""
-        while self._at >= len(self._waiting):
-            if self._next is None:
-                return None
-            await self._more()
-        return self._waiting[self._at]
-
-    def advance(self) -> None:
-        self._at += 1
-        self.gave = True
-
-    async def _more(self) -> None:
-        assert self._next is not None
-        page = await self._fetch(self._next)
-        names = [self._last, *map(self._name, page.items)]
-        if any(one >= other for one, other in pairwise(names)):
-            raise MemberFailed(self.member, "its list is not in order")
-        self._last, self._at = names[-1], 0
-        self._waiting = [each for each in page.items if self._keep(self._name(each))]
-        self._turn()
-        self._next = page.next
-
-    def _turn(self) -> None:
-        """A page has been read: no list goes on for ever."""
-        self._pages += 1
-        if self._pages > MOST_PAGES:
-            raise MemberFailed(self.member, f"its list has more than {MOST_PAGES} pages")
-
-    async def _all(self) -> None:
-        found: dict[str, T] = {}
-        after: str | None = ""
-        while after is not None:
-            page = await self._fetch(after)
-            found |= {self._name(each): each for each in page.items}
-            self._turn()
-            if len(found) > MOST_ITEMS:
-                raise MemberFailed(self.member, f"its list has more than {MOST_ITEMS} items")
-            after = page.next
-        shown = sorted(name for name in found if name > self._after and self._keep(name))
-        self._waiting, self._next = [found[name] for name in shown], None
 
 
 async def merged(
@@ -98,22 +36,10 @@ async def merged(
 ) -> Page[T] | None:
     """The first items of all sources after a name; ``call`` is told who gave them. None: no source knows of the list.
     Raises MemberFailed."""
-    await asyncio.gather(*(each.begin(after) for each in sources))
-    if not any(each.known for each in sources):
-        return None
-    wanted = _PAGE if limit is None else limit
-    items: list[T] = []
-    while True:
-        heads = [(each, found) for each in sources if (found := await each.peek()) is not None]
-        if not heads or len(items) >= wanted:
-            break
-        first = min(name(found) for _, found in heads)
-        items.append(next(found for _, found in heads if name(found) == first))
-        for each, found in heads:
-            if name(found) == first:
-                each.advance()
-    _tell(call, sources)
-    return Page(tuple(items), name(items[-1]) if heads and items else None)
+    found = await merging.merged(sources, name, after, limit)
+    if found is not None:
+        _tell(call, sources)
+    return found
 
 
 def _tell(call: Call, sources: Sequence[Source[T]]) -> None:

@@ -8,7 +8,6 @@ asked over HTTP, without a word; and so are all writes and lists.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar, cast
@@ -21,12 +20,10 @@ from oci_wire.manifest import Manifest
 from oci_wire.registry import BlobStream, ByteRange, Call
 from registry_node.registries.through import Through, Whole
 from registry_node.registries.virtual.doors import Port
-from registry_node.storage.errors import NeighbourUnreadable
 from registry_node.storage.files import pieces
-from registry_node.storage.neighbour import Neighbour
+from registry_node.storage.neighbour import Folder, Neighbour
 
 T = TypeVar("T")
-_AGAIN_SECONDS = 1.0  # a folder that could not be opened is looked at again
 
 
 class Nearby(Through):
@@ -35,21 +32,14 @@ class Nearby(Through):
 
     def __init__(self, client: Port, name: str, folder: Path, namespace: str = "") -> None:
         super().__init__(cast(Whole, client))
-        self.name, self._folder, self._namespace = name, folder, namespace
-        self._neighbour: Neighbour | None = None
-        self._look_at = 0.0
+        self.name, self._folder, self._namespace = name, Folder(folder), namespace
 
     def there(self, repository: str) -> str:
         return f"{self._namespace}/{repository}" if self._namespace else repository
 
     def reads(self) -> Neighbour | None:
         """None: not by its files, now."""
-        if self._neighbour is None and time.monotonic() >= self._look_at:
-            try:
-                self._neighbour = Neighbour(self._folder)
-            except NeighbourUnreadable:
-                self._look_at = time.monotonic() + _AGAIN_SECONDS
-        return self._neighbour
+        return self._folder.reads()
 
     def _told(self, call: Call, ask: Callable[[Neighbour], T]) -> T | None:
         """None: it cannot say. Raises what it says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from registry_node.registries.local import LocalRegistry
 from registry_node.settings import Rules
+from tests.upstreams.internet import Internet, connected
 
 
 class Clock:
@@ -45,3 +46,9 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., LocalRegistry]]:
 @pytest.fixture
 def local(opened: Callable[..., LocalRegistry]) -> LocalRegistry:
     return opened()
+
+
+@pytest.fixture
+async def internet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Internet]:
+    async with connected(monkeypatch) as made:
+        yield made

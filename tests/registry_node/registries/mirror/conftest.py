@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from registry_node.registries.mirror.mirror import MirrorRegistry
+from registry_node.registries.upstreams import Upstreams
 from registry_node.settings import Mirror
 from tests.registry_node.registries.conftest import Clock
 from tests.registry_node.registries.mirror.double import Upstream
@@ -34,6 +35,26 @@ async def mirrored(tmp_path: Path, upstream: Upstream, clock: Clock) -> AsyncIte
     yield open_
     upstream.answering.set()
     upstream.flowing.set()
+    for each in made:
+        await each.aclose()
+        each.close()
+
+
+Over = Callable[..., MirrorRegistry]
+
+
+@pytest.fixture
+async def over(tmp_path: Path) -> AsyncIterator[Over]:
+    """``over(upstream, ..., **options of the mirror)``: one before real servers; closed in the end."""
+    made: list[MirrorRegistry] = []
+
+    def open_(*upstreams: dict[str, Any], manifest_bytes: int = 1024 * 1024, **options: Any) -> MirrorRegistry:
+        settings = Mirror.model_validate({"answer_seconds": 2, **options, "upstreams": list(upstreams)})
+        sources = Upstreams.of(settings, manifest_bytes=manifest_bytes)
+        made.append(MirrorRegistry.open(tmp_path / f"over{len(made)}", settings, sources))
+        return made[-1]
+
+    yield open_
     for each in made:
         await each.aclose()
         each.close()

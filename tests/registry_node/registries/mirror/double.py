@@ -36,7 +36,7 @@ class Upstream:
         self.closed = 0  # streams that were closed
         self.blamed: list[str] = []
 
-    def blame(self, upstream: str) -> None:
+    def blame(self, upstream: str, digest: Digest) -> None:
         self.blamed.append(upstream)
 
     def status(self) -> tuple[UpstreamStatus, ...]:
@@ -66,12 +66,21 @@ class Upstream:
         await self._question("manifest")
         return Answer(self.name, await self.registry.get_manifest(call, repository, reference))
 
-    async def stat_blob(self, call: Call, repository: str, digest: Digest, *, prefer: str = "") -> Answer[Descriptor]:
+    async def stat_blob(
+        self, call: Call, repository: str, digest: Digest, *, prefer: str = "", layer: Descriptor | None = None
+    ) -> Answer[Descriptor]:
         await self._question("stat")
         return Answer(self.name, await self.registry.stat_blob(call, repository, digest))
 
     async def open_blob(
-        self, call: Call, repository: str, digest: Digest, span: ByteRange | None = None, *, prefer: str = ""
+        self,
+        call: Call,
+        repository: str,
+        digest: Digest,
+        span: ByteRange | None = None,
+        *,
+        prefer: str = "",
+        layer: Descriptor | None = None,
     ) -> Answer[BlobStream]:
         await self._question("blob")
         self.spans.append(span)
