@@ -49,6 +49,14 @@ class Gate:
             except RegistryError as error:
                 raise _failed(node, url, "does not do its work", error.message) from None
 
+    async def serves(self, url: str) -> bool:
+        """Whether a node answers as ready now."""
+        async with self._client() as client:
+            try:
+                return (await client.get(f"{url}/readyz")).status_code == httpx.codes.OK
+            except httpx.TransportError:
+                return False
+
     async def _ready(self, node: str, url: str, mark: str, seconds: float) -> None:
         until, said = time.monotonic() + seconds, "no answer"
         async with self._client() as client:

@@ -7,7 +7,7 @@ had, and the rollout stops there: what was done stays, what was not reached is u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,9 +18,12 @@ from sites.canary import Gate
 from sites.host_plan import HostPlan, NodePlan
 from sites.hosts import HostError
 from sites.inventory import Target
+from sites.promises import promise_of
 from sites.ssh import Lock, SshHosts
+from topology.model import Topology
 
 Watch = Callable[[str, str], None]  # host, what happened
+Step = Callable[[str], Awaitable[None]]  # at one host
 
 
 class Outcome(StrEnum):
@@ -41,8 +44,9 @@ class HostResult:
 
 @dataclass
 class Rollout:
-    """``locks``: of the hosts that have something to do."""
+    """``locks``: of the hosts that have something to do. ``urls``: of all nodes of ours."""
 
+    topology: Topology
     hosts: SshHosts
     plans: Mapping[str, HostPlan]
     urls: Mapping[str, str]
@@ -62,14 +66,14 @@ class Rollout:
                     break
         return list(self._results.values())
 
-    async def _each(self, step: Callable[[str], object], names: Sequence[str]) -> bool:
+    async def _each(self, step: Step, names: Sequence[str]) -> bool:
         """At all of these hosts at once; whether all of them succeeded."""
         await asyncio.gather(*(self._watched(step, name) for name in names))
         return all(self._results[name].error is None for name in names)
 
-    async def _watched(self, step: Callable[[str], object], name: str) -> None:
+    async def _watched(self, step: Step, name: str) -> None:
         try:
-            await step(name)  # type: ignore[misc]
+            await step(name)
         except HostError as error:
             result = self._results[name]
             result.error = error
@@ -94,6 +98,8 @@ class Rollout:
 
     async def _node(self, name: str, plan: NodePlan) -> None:
         node = plan.node
+        if plan.starts and plan.was_there:
+            await self._keep_promise(node.name)
         try:
             await self.hosts.apply(name, plan.actions, self.locks[name])
             await self.gate.check(node.name, self.urls[node.name], node.settings)
@@ -101,6 +107,21 @@ class Rollout:
             await self._back(name, plan, error)
             raise
         self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
+
+    async def _keep_promise(self, node: str) -> None:
+        """Raises HostError when the scope would be left with fewer serving nodes than it may have."""
+        promise = promise_of(self.topology, node)
+        if promise is None:
+            return
+        answers = await asyncio.gather(*(self.gate.serves(self.urls[each]) for each in promise.sisters))
+        serving = [each for each, serves in zip(promise.sisters, answers, strict=True) if serves]
+        if missing := promise.missing(serving):
+            raise HostError(
+                "promise-at-risk",
+                f"node {node} was left alone: too little of scope {promise.scope} would serve while it restarts",
+                why=f"of {', '.join(promise.sisters)} these serve: {', '.join(serving) or 'none'}; {missing} more wanted",
+                next="bring those back first (towpath status), then run the same command again",
+            )
 
     async def _back(self, name: str, plan: NodePlan, error: HostError) -> None:
         """The node as it was; one that was not there before is stopped."""

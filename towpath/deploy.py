@@ -201,7 +201,9 @@ async def _roll_out(
     from sites.waves import waves
 
     gate = Gate(deployment.engine, deployment.trust)
-    rollout = Rollout(hosts, plans, deployment.urls, gate, locks, lambda host, text: out.talk(f"{host}  {text}"))
+    rollout = Rollout(
+        deployment.topology, hosts, plans, deployment.urls, gate, locks, lambda host, text: out.talk(f"{host}  {text}")
+    )
     return await rollout.run(waves(deployment.topology, deployment.targets.values()))
 
 
