@@ -1,7 +1,7 @@
 """The health gate: whether a node that was just started does its work, asked from outside at its served address.
 
 Ready, on the settings that it was given; then a small artifact is pushed and pulled by digest as the engine's robot,
-and deleted again. A mirror or virtual takes no such pushes: there the engine's login is enough.
+and deleted again. A mirror, a virtual and a read-only scope take no such pushes: there the engine's login is enough.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from dataclasses import dataclass
 
 import httpx
 
+from identity.grants import WritePolicy
 from oci_wire.client import Credentials, RemoteRegistry
 from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
-from oci_wire.errors import RegistryError
+from oci_wire.errors import InsufficientStorage, RegistryError
 from oci_wire.manifest import EMPTY_CONFIG, OCI_MANIFEST, Manifest
 from oci_wire.registry import Call
 from registry_node.settings import NodeSettings, mark_of
+from sites.canary_name import canary_name
 from sites.credentials import ENGINE
 from sites.hosts import HostError
 from sites.loopback import rendered
 
 READY_SECONDS = 60.0
 POLL = 0.2
-_REPOSITORY = "towpath/canary"
 _TYPE = "application/vnd.towpath.canary.v1"
 
 
@@ -45,7 +46,7 @@ class Gate:
         await self._ready(node, url, mark_of(rendered(settings)), seconds)
         async with self.registry(url) as registry:
             try:
-                await (_push_and_pull(registry, node) if settings.kind == "local" else registry.ping(Call()))
+                await _try(registry, node, settings)
             except RegistryError as error:
                 raise _failed(node, url, "does not do its work", error.message) from None
 
@@ -81,7 +82,17 @@ class Gate:
         return httpx.AsyncClient(verify=self.trust or True, timeout=httpx.Timeout(10.0), trust_env=False)
 
 
-async def _push_and_pull(registry: RemoteRegistry, node: str) -> None:
+async def _try(registry: RemoteRegistry, node: str, settings: NodeSettings) -> None:
+    """Raises RegistryError."""
+    repository = canary_name(settings.rules.repository_name) if settings.kind == "local" else None
+    if repository is None or settings.rules.write is WritePolicy.READ_ONLY:
+        await registry.ping(Call())
+        return
+    with contextlib.suppress(InsufficientStorage):  # a full scope is no sick node
+        await _push_and_pull(registry, repository, node)
+
+
+async def _push_and_pull(registry: RemoteRegistry, repository: str, node: str) -> None:
     """Raises RegistryError."""
     call, content = Call(), f'{{"canary":"{node}"}}'.encode()
     config = Descriptor(EMPTY_CONFIG, Digest.of(b"{}"), 2)
@@ -95,16 +106,16 @@ async def _push_and_pull(registry: RemoteRegistry, node: str) -> None:
     }
     manifest = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
     for each, held in ((config, b"{}"), (layer, content)):
-        await registry.put_blob(call, _REPOSITORY, each, _once(held))
-    await registry.put_manifest(call, _REPOSITORY, manifest)
+        await registry.put_blob(call, repository, each, _once(held))
+    await registry.put_manifest(call, repository, manifest)
     try:
-        pulled = await registry.get_manifest(call, _REPOSITORY, str(manifest.digest))
-        stream = await registry.open_blob(call, _REPOSITORY, layer.digest)
+        pulled = await registry.get_manifest(call, repository, str(manifest.digest))
+        stream = await registry.open_blob(call, repository, layer.digest)
         if pulled.content != manifest.content or await stream.read() != content:
             raise RegistryError("what was pulled is not what was pushed")
     finally:
         with contextlib.suppress(RegistryError):
-            await registry.delete_manifest(call, _REPOSITORY, manifest.digest)
+            await registry.delete_manifest(call, repository, manifest.digest)
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

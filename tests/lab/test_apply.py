@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.deployed import PASSWORD, TOKEN, Deployment
+from tests.lab.deployed import PASSWORD, TOKEN, Deployment, image
 from tests.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -46,37 +45,7 @@ def one(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployme
     yield deployment
 
 
-def image(folder: Path) -> Path:
-    """An OCI image layout with one small image, as skopeo reads it."""
-    subprocess.run(["python3", "-c", _IMAGE, str(folder)], check=True)
-    return folder
-
-
-_IMAGE = """
-import hashlib, io, json, sys, tarfile
-from pathlib import Path
-top = Path(sys.argv[1]); blobs = top / "blobs" / "sha256"; blobs.mkdir(parents=True)
-def put(content):
-    digest = hashlib.sha256(content).hexdigest(); (blobs / digest).write_bytes(content)
-    return {"digest": f"sha256:{digest}", "size": len(content)}
-buffer = io.BytesIO()
-with tarfile.open(fileobj=buffer, mode="w") as tar:
-    entry = tarfile.TarInfo("hello"); entry.size = 5; tar.addfile(entry, io.BytesIO(b"hello"))
-layer = buffer.getvalue()
-config = json.dumps({"architecture": "amd64", "os": "linux", "config": {},
-    "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]}}).encode()
-oci = "application/vnd.oci.image."
-manifest = json.dumps({"schemaVersion": 2, "mediaType": oci + "manifest.v1+json",
-    "config": {"mediaType": oci + "config.v1+json", **put(config)},
-    "layers": [{"mediaType": oci + "layer.v1.tar", **put(layer)}]}).encode()
-index = {"schemaVersion": 2, "manifests": [{"mediaType": oci + "manifest.v1+json", **put(manifest),
-    "annotations": {"org.opencontainers.image.ref.name": "1.0"}}]}
-(top / "index.json").write_text(json.dumps(index)); (top / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-"""
-
-
 def test_a_real_client_pushes_and_pulls(one: Deployment, tmp_path: Path) -> None:
-    (one.folder / "certs").mkdir(exist_ok=True)
     target = "docker://10.91.1.11:5001/apps/hello:1.0"
     source = f"oci:{image(tmp_path / 'image')}:1.0"
     one.skopeo("copy", "--dest-creds", f"dev:{PASSWORD}", "--dest-cert-dir", one.certificates, source, target)
