@@ -45,8 +45,9 @@ def _node(op: Any, value: Any) -> str | None:
 
 def _repeat(least: int, most: Any, body: Any) -> str | None:
     """Of one character, as much of our word as it takes; else the fewest."""
-    if len(body) == 1 and body[0][0] in (_op.IN, _op.ANY, _op.NOT_LITERAL):
-        fits = _accepted(*body[0], _WORD).strip("-")
+    op, value = body[0] if len(body) == 1 else (None, None)
+    if op in (_op.IN, _op.ANY, _op.NOT_LITERAL):
+        fits = _accepted(op, value, _WORD).strip("-")
         length = len(fits) if most is _op.MAXREPEAT else min(len(fits), most)
         if length >= max(least, 1):
             return fits[:length].rstrip("-")
@@ -64,7 +65,7 @@ def _accepted(op: Any, value: Any, letters: str) -> str:
 def _takes(op: Any, value: Any, letter: str) -> bool:
     if op is _op.IN:
         wanted = value[0][0] is not _op.NEGATE
-        return any(_takes(*part, letter) for part in value if part[0] is not _op.NEGATE) is wanted
+        return any(_takes(kind, each, letter) for kind, each in value if kind is not _op.NEGATE) is wanted
     if op is _op.RANGE:
         return bool(value[0] <= ord(letter) <= value[1])
     if op is _op.CATEGORY:

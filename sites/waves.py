@@ -1,30 +1,33 @@
 """In which order hosts are changed: a canary first, then one after the other, those with a scope's primary last.
 
-Pure. A wave is a set of hosts that may be changed at the same time; no two of them hold nodes of one scope, so that of
-a scope with replicas one always serves.
+Pure. A wave is a set of hosts that may be changed at the same time; no two of them hold running nodes of one scope, so
+that of a scope with replicas one always serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sites.inventory import Target
 from topology.model import LocalNode, Role, Topology
 
 
-def waves(topology: Topology, targets: Iterable[Target]) -> tuple[tuple[Target, ...], ...]:
-    """The first wave is one host, the canary; of each site the hosts of one failure domain come before the next's."""
+def waves(topology: Topology, targets: Iterable[Target], idle: Collection[str] = ()) -> tuple[tuple[Target, ...], ...]:
+    """The first wave is one host, the canary; of each site the hosts of one failure domain come before the next's.
+    ``idle``: hosts on which nothing of ours runs; their first nodes interrupt nobody, so after the canary they go at once.
+    """
     ordered = sorted(targets, key=lambda each: (_primaries(topology, each), _place(topology, each)))
     if not ordered:
         return ()
-    canary, rest = ordered[0], ordered[1:]
+    canary, rest = ordered[0], [each for each in ordered[1:] if each.name not in idle]
+    together = [each for each in ordered[1:] if each.name in idle]
     found: list[list[Target]] = []
     for target in rest:
         if found and _may_go_together(topology, target, found[-1]):
             found[-1].append(target)
         else:
             found.append([target])
-    return ((canary,), *(tuple(each) for each in found))
+    return ((canary,), *((tuple(together),) if together else ()), *(tuple(each) for each in found))
 
 
 def _may_go_together(topology: Topology, target: Target, wave: Sequence[Target]) -> bool:

@@ -201,10 +201,15 @@ async def _roll_out(
     from sites.waves import waves
 
     gate = Gate(deployment.engine, deployment.trust)
-    rollout = Rollout(
-        deployment.topology, hosts, plans, deployment.urls, gate, locks, lambda host, text: out.talk(f"{host}  {text}")
-    )
-    return await rollout.run(waves(deployment.topology, deployment.targets.values()))
+
+    def watch(host: str, text: str) -> None:
+        out.talk(f"{host}  {text}")
+
+    rollout = Rollout(deployment.topology, hosts, plans, deployment.urls, gate, locks, watch)
+    idle = [
+        name for name, each in plans.items() if not any(unit.active == "active" for unit in each.facts.units.values())
+    ]
+    return await rollout.run(waves(deployment.topology, deployment.targets.values(), idle))
 
 
 def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:

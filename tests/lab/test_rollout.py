@@ -46,7 +46,8 @@ nodes:
   sandbox-eu-1: {kind: local, scope: sandbox, role: primary, site: eu, host: eu-1, port: 5001}
   sandbox-eu-2: {kind: local, scope: sandbox, role: replica, site: eu, host: eu-2, port: 5001}
   sandbox-us-1: {kind: local, scope: sandbox, role: replica, site: us, host: us-1, port: 5001}
-  mirror-us-2: {kind: mirror, site: us, host: us-2, port: 5010, upstreams: [sandbox-eu-1], repositories: ['apps/**'], tagTtl: 1s}
+  mirror-us-2:
+    {kind: mirror, site: us, host: us-2, port: 5010, upstreams: [sandbox-eu-1], repositories: ['apps/**'], tagTtl: 1s}
   all-us-2:
     {kind: virtual, site: us, host: us-2, port: 5020, members: [mirror-us-2],
      owns: {'apps/**': [mirror-us-2]}, unmatched: deny}
@@ -63,7 +64,7 @@ def four(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploym
     deployment = Deployment(lab, tmp_path_factory.mktemp("four"), FOUR)
     applied = deployment.towpath("apply", timeout=200)
     served = [line.split()[1] for line in applied.stderr.splitlines() if line.endswith("runs and serves")]
-    assert served[-1] == "sandbox-eu-1", "the primary comes last"
+    assert served[0] == "sandbox-eu-2", "the canary host; the others are idle and come together"
     assert sorted(served) == ["all-us-2", "mirror-us-2", "sandbox-eu-1", "sandbox-eu-2", "sandbox-us-1"]
     assert served.index("mirror-us-2") < served.index("all-us-2")
     yield deployment
@@ -98,7 +99,9 @@ def test_a_saved_plan_holds_until_something_moves(four: Deployment) -> None:
     assert "plan-stale" in refused.stderr and "host us-1" in refused.stderr
     assert processes(four.lab) == before
     four.towpath("plan", "--save", saved)
-    assert four.towpath("apply", saved, timeout=200).returncode == 0
+    applied = four.towpath("apply", saved, timeout=200)
+    served = [line.split()[1] for line in applied.stderr.splitlines() if line.endswith("runs and serves")]
+    assert served == ["sandbox-eu-2", "sandbox-us-1", "sandbox-eu-1"], "one after the other, the primary last"
     assert four.towpath("plan", "--detailed-exitcode").returncode == 0
 
 

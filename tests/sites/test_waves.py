@@ -72,5 +72,13 @@ def test_no_wave_ever_takes_two_nodes_of_one_scope(number: int) -> None:
         assert len(held) == len(set(held))
 
 
+def test_hosts_on_which_nothing_runs_go_at_once_behind_the_canary() -> None:
+    hosts = {"eu-1": ("eu", "a"), "eu-2": ("eu", "b"), "us-1": ("us", "a"), "us-2": ("us", "b")}
+    nodes = {f"p{at}": ("prod", "primary" if at == 0 else "replica", host) for at, host in enumerate(hosts)}
+    topology = declared(hosts, nodes)
+    found = waves(topology, targets_of(topology).values(), idle=["eu-1", "us-1", "us-2"])
+    assert [[each.name for each in wave] for wave in found] == [["eu-2"], ["us-1", "us-2", "eu-1"]]
+
+
 def test_nothing_to_order() -> None:
     assert waves(declared({"a": ("eu", "x")}, {"one": ("s1", "replica", "a")}), []) == ()
