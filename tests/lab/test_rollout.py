@@ -107,7 +107,7 @@ def test_a_saved_plan_holds_until_something_moves(four: Deployment) -> None:
 
 def test_every_host_that_cannot_be_changed_is_told_before_anything_is(four: Deployment) -> None:
     lab = four.lab
-    lab.on("eu-1", "mv /etc/sudoers.d/deploy /root/deploy.sudo")
+    lab.on("eu-1", "mv /etc/sudoers.d/deploy /var/tmp/deploy.sudo")
     lab.change_host_key("eu-2")
     lab.unplug("us-1")
     four.change("bytes: 2GiB", "bytes: 3GiB")
@@ -118,7 +118,7 @@ def test_every_host_that_cannot_be_changed_is_told_before_anything_is(four: Depl
         assert f"error[{code}]" in refused.stderr
     assert refused.stderr.count("SHA256:") == 2, "the key that it shows, and the one that is known"
     assert lab.on("us-2", "cat /etc/towpath/inventory.json; ls /var/lib/towpath/.lock", check=False).stdout == before
-    lab.on("eu-1", "mv /root/deploy.sudo /etc/sudoers.d/deploy")
+    lab.on("eu-1", "mv /var/tmp/deploy.sudo /etc/sudoers.d/deploy")
     lab.trust_host_keys()
     four.change("bytes: 3GiB", "bytes: 2GiB")
 
