@@ -71,6 +71,7 @@ class Copies:
         """None: it is in the cache by now."""
         self._absent.check(("blob", place.key, str(digest)))
         for again in (True, False):
+            await self._fills.until_stopped((digest, _share(place, giver)))
             if self._cache.blob(place.key, digest) is not None:
                 return None  # it came meanwhile; from here to the fill nobody waits
             try:

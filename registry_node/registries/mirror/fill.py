@@ -83,6 +83,7 @@ class Fill:
         self.size, self.received = part.size, part.incoming.size  # ``received``: bytes that readers can have
         self.keys: set[str] = set()  # the repositories that get it
         self.verified, self.stored, self.cuts = False, True, 0
+        self.stopping = False  # everybody has left, and it ends; ``Task.cancelling`` also counts what libraries do
         self.opened = asyncio.Event()
         self.error: BaseException | None = None
         self.readers: set[Follower] = set()

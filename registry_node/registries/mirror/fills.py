@@ -60,9 +60,9 @@ class Fills:
         return self._parts.bytes + sum(fill.size for fill in self._running.values() if fill.stored)
 
     async def read(self, sought: Sought, key: str, span: ByteRange | None, open_at: Open) -> BlobStream:
-        """Joins the fill of a blob, or begins it. ``key``: a repository that may have it. Raises what kept it from being
-        opened, RangeInvalid."""
-        fill = await self._joined(sought, open_at)
+        """Joins the fill of a blob, or begins it, at once: the caller has just seen that it is not in the cache, after
+        ``until_stopped``. ``key``: a repository that may have it. Raises what kept it from being opened, RangeInvalid."""
+        fill = self._joined(sought, open_at)
         reading = Reading(fill, self._left)
         fill.keys.add(key)
         try:
@@ -75,9 +75,13 @@ class Fills:
             raise
         return BlobStream(Descriptor(OCTET_STREAM, fill.digest, size), reading.at, reading.stop, reading)
 
-    async def _joined(self, sought: Sought, open_at: Open) -> Fill:
+    async def until_stopped(self, sought: Sought) -> None:
+        """A fill that is being stopped cannot be joined, and what it has got is not there for the next one yet."""
         while (running := self._running.get(sought)) is not None and self._has_ended(running):
             await asyncio.wait({self._tasks[running]})
+
+    def _joined(self, sought: Sought, open_at: Open) -> Fill:
+        running = self._running.get(sought)
         if running is not None and running.stored:
             return running
         part = self._parts.take(sought) if running is None else None
@@ -89,7 +93,7 @@ class Fills:
 
     def _has_ended(self, fill: Fill) -> bool:
         """Whether only tidying up is left to do, and nobody gets any more of it."""
-        return fill.error is not None or bool(self._tasks[fill].cancelling())
+        return fill.error is not None or fill.stopping
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await whole(asyncio.get_running_loop().run_in_executor(self._threads, work))
@@ -184,6 +188,7 @@ class Fills:
             fill.close()
         elif not self._is_worth_finishing(fill):
             self._counts.stopped += 1
+            fill.stopping = True
             task.cancel()
 
     def _is_worth_finishing(self, fill: Fill) -> bool:

@@ -52,7 +52,9 @@ async def mirror(tmp_path: Path, liar: LyingUpstream) -> AsyncIterator[MirrorReg
     yield opened
     await opened.aclose()
     opened.close()
-    assert not [each for each in threading.enumerate() if each.name.startswith("towpath-fill") and each.is_alive()]
+    async with asyncio.timeout(10):
+        while [each for each in threading.enumerate() if each.name.startswith("towpath-fill")]:
+            await asyncio.sleep(0.01)
 
 
 async def _open(mirror: MirrorRegistry, span: ByteRange | None = None, digest: Digest = DIGEST) -> BlobStream:
