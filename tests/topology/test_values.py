@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from topology import values
+from topology.nodes import ForeignLayers
 
 GOOD = [
     (values.Duration, "300ms", timedelta(milliseconds=300)),
@@ -69,3 +70,10 @@ def test_editors_see_slips_of_durations_and_sizes(text: str) -> None:
     for kind in (values.Duration, values.Size):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(text, TypeAdapter(kind).json_schema())
+
+
+def test_what_is_no_pattern_of_addresses_is_told_how_one_is_written() -> None:
+    assert ForeignLayers.model_validate({"allow": ["https://**.example.com/layers/**"]}).allow
+    for text in ("layers.example.com", "https://user@example.com/**", "https://example.com"):
+        with pytest.raises(ValidationError, match=r"write https://HOST/PATH|end it with /\*\*"):
+            ForeignLayers.model_validate({"allow": [text]})
