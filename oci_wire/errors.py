@@ -19,6 +19,7 @@ RegistryError                      code, message, detail; status by table
 ├── Denied                         DENIED 403
 │   └── TagImmutable               DENIED 403
 ├── Unsupported                    UNSUPPORTED 405
+│   └── RealmUndeclared            its token service is on a host that may not see our credentials
 ├── TooManyRequests                TOOMANYREQUESTS 429
 ├── RequestInvalid                 REQUEST_INVALID 400 (ours: a parameter or a JSON body that cannot be read)
 ├── Conflict                       CONFLICT 409 (ours: leases, transactions)
@@ -136,6 +137,10 @@ class TagImmutable(Denied):
 
 class Unsupported(RegistryError):
     code, status = "UNSUPPORTED", 405
+
+
+class RealmUndeclared(Unsupported):
+    """Whoever wants our credentials is not whom they were given for (client/credentials.py)."""
 
 
 class TooManyRequests(RegistryError):

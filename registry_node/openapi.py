@@ -45,10 +45,14 @@ _REASONS = {
     412: "A tag is not what was expected; detail names what it is.",
     422: "A target of the transaction is not here.",
     429: "Too many requests; Retry-After says when to come back.",
+    502: "An upstream of this mirror failed or sent what was not asked for; detail names it.",
     503: "Not now; Retry-After says when to come back.",
+    504: "An upstream of this mirror did not answer in time; detail names it.",
     507: "A quota or the disk is full.",
+    508: "The request has come through this node before: registries ask each other in a circle.",
 }
 _ALWAYS = (400, 405, 429, 503)  # whatever is asked
+_SIGNED_IN = (401, 403, 508)  # of whoever must say who is asking, and through whom
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Operation:
             content = {"application/x-www-form-urlencoded": {"schema": self.form}}
             found["requestBody"] = {"required": True, "content": content}
         taken = {str(status): _answer(status, content) for status, content in self.answers.items()}
-        refused = sorted({*_ALWAYS, *self.refuses, *(() if self.open else (401, 403))} - set(self.answers))
+        refused = sorted({*_ALWAYS, *self.refuses, *(() if self.open else _SIGNED_IN)} - set(self.answers))
         found["responses"] = taken | {str(status): _refusal(status) for status in refused}
         found["security"] = [{"basic": []}, {"bearer": []}] if not self.open else [{}, {"basic": []}]
         return found

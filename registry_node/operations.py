@@ -111,7 +111,7 @@ OPERATIONS: dict[tuple[str, bool, str], Operation] = {
         "Whether all that a digest needs is here.",
         {200: ClosureReport},
         api.closure,
-        (404,),
+        (404, 502, 504),
         (REPOSITORY, DIGEST, Parameter("rehash", {"enum": list(FLAGS)}, "Whether the bytes are read and hashed.")),
     ),
     ("why", True, "GET"): Operation(

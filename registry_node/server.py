@@ -30,6 +30,7 @@ from registry_node.app import App
 from registry_node.connections import Connections
 from registry_node.forwarded import Proxies
 from registry_node.front import front_of
+from registry_node.log_lines import take_logging
 from registry_node.metrics import write_line
 from registry_node.processes import Lifeline, Processes, WorkersFailed
 from registry_node.reload import SettingsFile
@@ -130,6 +131,7 @@ def run(settings: NodeSettings, source: Path | None = None) -> None:
     SystemExit(1) when it cannot start."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens to it
     _allow_files()
+    take_logging()
     with _explained():
         (_run_several if settings.processes > 1 else _run_one)(settings, source)
         write_line(level="info", event="stopped", node=settings.node)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import bcrypt
 import httpx
@@ -43,6 +43,14 @@ GRANTS: tuple[dict[str, Any], ...] = (
     {"to": "towpath-engine", "allow": ["pull", "push", "delete", "annotate", "promote"]},
 )
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+class Logged(Protocol):
+    """A node whose log can be read, whoever has started it."""
+
+    log: Path
+
+    def client(self, name: str | None = ...) -> httpx.Client: ...
 
 
 class NodeDied(AssertionError):
@@ -171,7 +179,7 @@ def many(folder: Path) -> Iterator[Callable[..., RunningNode]]:
             node.kill()
 
 
-def log_lines(node: RunningNode) -> Sequence[dict[str, Any]]:
+def log_lines(node: Logged) -> Sequence[dict[str, Any]]:
     """The JSON lines of a node's log; other lines are left out."""
     found = []
     for line in node.log.read_text().splitlines():

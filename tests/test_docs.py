@@ -17,7 +17,7 @@ from towpath.exits import Exit
 from towpath.main import VERBS, app_of, run
 
 TOP = Path(__file__).resolve().parent.parent
-PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md")), *sorted((TOP / "examples").rglob("*.md"))]
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 VERB_ALONE = re.compile(r"towpath [a-z]+( --?[a-z-]+)?")  # a verb as it is named in a sentence, not a command line
 

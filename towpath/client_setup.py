@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from sites.served import Served, beneath
 
 CERTS = "/etc/containerd/certs.d"
+_CONTAINERS = ("podman", "buildah", "skopeo")  # they read the same files
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def kubernetes(front: Front) -> Setup:
     return Setup(same.files, commands, ("the files go to every node of the cluster", *same.notes))
 
 
-def containers(front: Front) -> Setup:
+def containers(client: str, front: Front) -> Setup:
     """podman, buildah and skopeo: a drop-in of registries.conf. They do not say which registry they mean: a host whose
     names an earlier one answers is left out."""
     parts, notes = [_own_registry(front)], []
@@ -108,7 +110,7 @@ def containers(front: Front) -> Setup:
         parts += [_mirrored(front, each.host, prefix) for prefix in each.prefixes]
     path = f"/etc/containers/registries.conf.d/towpath-{front.node}.conf"
     files = (File(path, "\n".join(parts)), *_authority(front, "/etc/containers/certs.d"))
-    return Setup(files, _login(front, "podman"), tuple(dict.fromkeys(notes)))
+    return Setup(files, _login(front, client), tuple(dict.fromkeys(notes)))
 
 
 def buildkit(front: Front) -> Setup:
@@ -171,7 +173,7 @@ def _authority(front: Front, folder: str) -> list[File]:
 def _login(front: Front, client: str) -> tuple[str, ...]:
     if front.anonymous and not front.pushes:
         return ()
-    plain = " --tls-verify=false" if front.plain and client == "podman" else ""
+    plain = " --tls-verify=false" if front.plain and client in _CONTAINERS else ""
     login = f'{client} login{plain} -u "$TOWPATH_USER" --password-stdin {front.authority}'
     return (f'printf %s "$TOWPATH_TOKEN" | {login}',)
 
@@ -183,9 +185,7 @@ def _text(value: str) -> str:
 
 CLIENTS: dict[str, Callable[[Front], Setup]] = {
     "docker": docker,
-    "podman": containers,
-    "buildah": containers,
-    "skopeo": containers,
+    **{client: partial(containers, client) for client in _CONTAINERS},
     "containerd": containerd,
     "buildkit": buildkit,
     "kubernetes": kubernetes,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from oci_wire.errors import Unsupported
+from oci_wire.errors import RealmUndeclared, Unsupported
 
 # Registries whose token service is known to stand on another host.
 KNOWN_REALMS = {
@@ -99,7 +99,7 @@ def realm_url(home: Origin, realm: str, trusted: frozenset[str], with_credential
     """Where tokens are had, checked. A registry names its token service itself, so a bad one could name a collector of
     passwords (CVE-2020-15157, CVE-2026-33540): credentials go to the registry's own host or to a trusted one only.
 
-    Without credentials any https realm will do. Raises Unsupported."""
+    Without credentials any https realm will do. Raises Unsupported, RealmUndeclared."""
     url = step(home, httpx.URL(str(home)), realm)
     there = Origin.of(url)
     if there.host == home.host:
@@ -107,7 +107,7 @@ def realm_url(home: Origin, realm: str, trusted: frozenset[str], with_credential
     if url.scheme != "https" and not (home.is_local and there.is_local):
         raise Unsupported(f"{home} has its tokens from {there}, without TLS: not asked")
     if with_credentials and there.host not in trusted and KNOWN_REALMS.get(home.host) != there.host:
-        raise Unsupported(
+        raise RealmUndeclared(
             f"{home} wants credentials sent to another host, {there.host}; if that is right, add it to the realms "
             "that this registry may use"
         )

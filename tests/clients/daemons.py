@@ -79,9 +79,9 @@ def _require_root(name: str) -> None:
 
 
 @contextmanager
-def docker_daemon(settings: str = "{}") -> Iterator[Daemon]:
+def docker_daemon(settings: Path | None = None) -> Iterator[Daemon]:
     """Without a bridge, so that it changes nothing of the machine's network. Loopback registries may be plain HTTP.
-    ``settings``: its daemon.json."""
+    ``settings``: its daemon.json; None: an empty one."""
     program, client = require("dockerd"), require("docker")
     _require_root("dockerd")
     with _folder() as folder:
@@ -91,9 +91,9 @@ def docker_daemon(settings: str = "{}") -> Iterator[Daemon]:
             f"--data-root={folder / 'data'}",
             f"--exec-root={folder / 'exec'}",
             f"--pidfile={folder / 'pid'}",
-            f"--config-file={folder / 'daemon.json'}",
+            f"--config-file={settings or folder / 'daemon.json'}",
         )
-        (folder / "daemon.json").write_text(settings)
+        (folder / "daemon.json").write_text("{}")
         daemon = Daemon(folder, [program, *offline, *roots, f"--host={where}"], [client, "-H", where, "version"])
         try:
             yield daemon
@@ -102,18 +102,35 @@ def docker_daemon(settings: str = "{}") -> Iterator[Daemon]:
 
 
 @contextmanager
-def containerd(*, cri: bool = False) -> Iterator[Daemon]:
-    """``cri``: with the socket's other half, by which a kubelet pulls."""
+def containerd(*, cri: bool = False, hosts: str = "") -> Iterator[Daemon]:
+    """``cri``: with the socket's other half, by which a kubelet pulls; ``hosts``: its folder of hosts.toml."""
     program, client = require("containerd"), require("ctr")
     _require_root("containerd")
+    registries = f'[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "{hosts}"\n' if hosts else ""
     with _folder() as folder:
         settings = folder / "config.toml"
         settings.write_text(
             f'version = 2\nroot = "{folder / "root"}"\nstate = "{folder / "state"}"\n'
-            f'{"" if cri else _NO_CRI}[grpc]\naddress = "{folder / "socket"}"\n{_CRI if cri else ""}'
+            f'{"" if cri else _NO_CRI}[grpc]\naddress = "{folder / "socket"}"\n{_CRI + registries if cri else ""}'
         )
         probe = [client, "-a", str(folder / "socket"), "version"]
         daemon = Daemon(folder, [program, "-c", str(settings)], probe)
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+
+
+@contextmanager
+def buildkitd() -> Iterator[Daemon]:
+    """With the configuration that it reads by default: /etc/buildkit/buildkitd.toml."""
+    program, client = require("buildkitd"), require("buildctl")
+    _require_root("buildkitd")
+    with _folder() as folder:
+        address = f"unix://{folder / 'socket'}"
+        worker = ("--oci-worker=true", "--containerd-worker=false", "--oci-worker-snapshotter=native")
+        offline = ("--oci-worker-net=host", f"--root={folder / 'root'}", f"--addr={address}")
+        daemon = Daemon(folder, [program, *worker, *offline], [client, "--addr", address, "debug", "workers"])
         try:
             yield daemon
         finally:

@@ -29,7 +29,8 @@ def packed(name: str, content: bytes, mode: int = 0o644) -> bytes:
 
 
 class Layout:
-    """Writes one layout; ``index`` is the digest of the index, ``manifests`` those of the platforms.
+    """Writes one layout; ``index`` is the digest of the index, ``manifests`` those of the platforms, ``config`` that of
+    our own platform's configuration.
 
     ``files``: a layer for each. ``program``: one more layer, and the entry point of every platform (it runs on ours).
     """
@@ -40,10 +41,16 @@ class Layout:
         (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
         children = [self._image(os, architecture) for os, architecture in PLATFORMS]
         self.manifests = [str(each["digest"]) for each in children]
+        self.config = str(self.read(self.manifests[0])["config"]["digest"])
         described = self._json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}, OCI_INDEX)
         self.index = str(described["digest"])
         named = {**described, "annotations": {"org.opencontainers.image.ref.name": "1.0"}}
         (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+
+    def read(self, digest: str) -> dict[str, Any]:
+        """A blob that is JSON."""
+        found: dict[str, Any] = json.loads((self.folder / "blobs" / "sha256" / digest.partition(":")[2]).read_bytes())
+        return found
 
     def _image(self, os: str, architecture: str) -> dict[str, Any]:
         tars = [packed(f"{name}.txt", f"{name} {architecture}\n".encode() * 4000) for name in self._files]

@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any
 
-from tests.nodes import RunningNode, log_lines
+from tests.nodes import Logged, log_lines
 
 # Statuses that no request of a real client should earn: we would be refusing what other registries take.
 _SPURNED = (400, 405, 406, 411, 413, 415, 416, 429)
@@ -18,7 +18,7 @@ class Journal:
 
     ``expected``: statuses that a test means to cause; all other refusals as malformed fail it."""
 
-    def __init__(self, node: RunningNode) -> None:
+    def __init__(self, node: Logged) -> None:
         self._node, self._page = node, 0
         self.expected: set[int] = set()
         self._begin = self._page = len(self._all())

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 TOP = Path(__file__).resolve().parent.parent.parent
 TOWPATH = [sys.executable, "-P", "-m", "towpath"]
 SITES = ("127.0.1.1", "127.0.2.1")
@@ -31,6 +33,19 @@ class Said:
     def error(self) -> dict[str, Any]:
         """The error of a command that was run with ``-o json``."""
         return dict(json.loads(self.err.strip().splitlines()[-1])["error"])
+
+
+@dataclass
+class DeployedNode:
+    """A node that ``towpath up`` has started."""
+
+    url: str
+    log: Path
+
+    def client(self, name: str | None = None) -> httpx.Client:
+        """Asks it as nobody in particular."""
+        assert name is None
+        return httpx.Client(base_url=self.url, trust_env=False)
 
 
 @dataclass
@@ -61,6 +76,9 @@ class Deployment:
         """HOST:PORT"""
         known = json.loads((self.state / "addresses.json").read_text())
         return str(known[node]["url"]).removeprefix("http://")
+
+    def node(self, name: str) -> DeployedNode:
+        return DeployedNode(f"http://{self.address(name)}", self.state / "nodes" / name / "node.log")
 
     def environment(self, user: str = "") -> dict[str, str]:
         """``user``: that user's secret stands in it too."""

@@ -12,11 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
+from oci_wire.registry import MOST_VIA, VIA
 from registry_node import operations
 from registry_node.app import App
+from registry_node.extension_routes import template
 from tests.nodes import log_lines, running
 from tests.registry_node.conftest import DEV, ENGINE, asking
 from tests.registry_node.images import push_image
+from tests.upstreams import faults
+from tests.upstreams.lying import LyingUpstream, Plan
 
 TOP = Path(__file__).resolve().parent.parent.parent
 DOCUMENT = "/_towpath/v1/openapi.json"
@@ -48,6 +52,34 @@ async def test_every_operation_of_the_document_is_served_and_no_other_method(app
                 answer = await http.request(method, path.format(**fill))
                 assert (answer.status_code == 405) == (method not in described), (method, path)
                 assert str(answer.status_code) in described.get(method, {}).get("responses", {"405": ""})
+
+
+@pytest.mark.slow
+def test_what_a_mirror_says_of_its_upstream_is_in_the_document(tmp_path: Path) -> None:
+    """502, 503 and 504 by one upstream each, and 508 for a request that goes round."""
+    paths = json.loads((TOP / "docs" / "reference-api.json").read_text())["paths"]
+    closure, features = (
+        paths[template(*each)]["get"]["responses"] for each in (("closure", True), ("features", False))
+    )
+    kinds = {502: faults.web_page, 503: faults.too_many, 504: faults.silence}
+    with LyingUpstream() as liar:
+        images = {status: liar.holdings.image(f"s{status}/app", b"layer") for status in kinds}
+        upstreams = [{"name": f"u{each}", "url": liar.url, "repositories": [f"s{each}/**"]} for each in kinds]
+        settings = {"upstreams": upstreams, "answer_seconds": 1}
+        with (
+            running(tmp_path, kind="mirror", mirror=settings) as node,
+            node.client("towpath-engine", timeout=30) as http,
+        ):
+            for status, kind in kinds.items():
+                liar.plan = Plan(among=[kind], slow=0)
+                where = {"repository": f"s{status}/app", "digest": images[status].digest}
+                answer = http.get(template("closure", True).format(**where))
+                assert answer.status_code == status, answer.text
+                assert answer.json()["errors"][0]["detail"]["upstream"] == f"u{status}"
+                assert str(status) in closure
+            round_about = http.get(template("features", False), headers={VIA: ",".join("x" * MOST_VIA)})
+            assert round_about.status_code == 508
+            assert "508" in features
 
 
 @pytest.mark.slow

@@ -109,6 +109,12 @@ def test_podman_by_prefix(told: Any, client: str) -> None:
     assert all(each["mirror"][0]["insecure"] and "insecure" not in each for each in mirrored)
 
 
+@pytest.mark.parametrize("client", ["podman", "buildah", "skopeo"])
+def test_each_signs_in_by_itself(told: Any, client: str) -> None:
+    """Whoever has one of them need not have the others."""
+    assert f"| {client} login --tls-verify=false -u" in told(client, "private").commands
+
+
 def test_podman_is_not_led_to_another_registry_s_image(told: Any) -> None:
     """It does not say which registry it means, so quay.io/acme/x would be answered with Docker Hub's acme/x."""
     found = told("podman", "both")

@@ -74,7 +74,7 @@ class CountingProxy:
         found: Counter[str] = Counter()
         for line in self.requests:
             method, _, path = line.partition(" ")
-            route = Route.of(path.partition("?")[0])
+            route = Route.of(path[path.find("/v2/") :].partition("?")[0])
             if route is not None and method in (methods or ("GET",)):
                 found[f"{route.repository} {route.kind} {route.reference}"] += 1
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -76,8 +77,14 @@ class Server:
 
     ``answer`` runs in the server's thread."""
 
-    def __init__(self, answer: Callable[[Request], Reply], address: str = "127.0.0.1", port: int = 0) -> None:
-        self._answer, self._address, self._port = answer, address, port
+    def __init__(
+        self,
+        answer: Callable[[Request], Reply],
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._answer, self._address, self._port, self._tls = answer, address, port, tls
         self.seen: list[Request] = []
         self.connections = 0
         self._loop = asyncio.new_event_loop()
@@ -109,7 +116,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{'https' if self._tls else 'http'}://{self.host}"
 
     def count(self, method: str, part: str = "") -> int:
         """Requests with this method and a path in which ``part`` stands."""
@@ -120,7 +127,8 @@ class Server:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._connected, self._address, self._port))
+        starting = asyncio.start_server(self._connected, self._address, self._port, ssl=self._tls)
+        server = self._loop.run_until_complete(starting)
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         try:

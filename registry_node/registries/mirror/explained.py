@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
 from oci_wire.digest import Digest, looks_like_digest
-from oci_wire.errors import RegistryError
+from oci_wire.errors import RegistryError, UpstreamFailed
 from oci_wire.extension import Asked, Explanation
 from oci_wire.manifest import Manifest
 from oci_wire.registry import Call
@@ -16,6 +17,7 @@ from registry_node.registries.mirror.context import Place
 from registry_node.registries.mirror.neighbours import Neighbours
 from registry_node.registries.mirror.sources import ABSENT
 from registry_node.registries.mirror.tags import Tags
+from registry_node.registries.upstreams.routing import Routing
 from registry_node.settings import Mirror
 from registry_node.storage import cached
 
@@ -40,9 +42,7 @@ async def explain(
     try:
         found = await mirror.get_manifest(place.call, place.repository, reference)
     except RegistryError as error:
-        outcome = "absent" if isinstance(error, ABSENT) else "failed"
-        asked = [Asked(member=each.name, outcome=outcome, reason=error.message) for each in settings.upstreams]
-        return told.model_copy(update={"asked": tuple(asked)})
+        return told.model_copy(update={"asked": tuple(_unanswered(error, place, settings, tag))})
     said = await _of_tag(mirror, place, tag) if tag is not None else before or Asked(member="", outcome="answered")
     upstream = said.member or await _giver(cache, place, found.digest)
     asked = [said.model_copy(update={"member": upstream})]
@@ -59,6 +59,23 @@ async def _beside(neighbours: Neighbours, cache: Cache, place: Place, manifest: 
         read.update([copy.neighbour] if copy is not None else [])
     reason = f"of {len(blobs)} blobs are read of its folder"
     return [Asked(member=name, outcome="cached", reason=f"{count} {reason}") for name, count in read.items()]
+
+
+def _unanswered(error: RegistryError, place: Place, settings: Mirror, tag: str | None) -> Iterator[Asked]:
+    """What became of each upstream when none has answered: in order, up to the one that failed."""
+    routed = [each.upstream.name for each in Routing(settings).routes(place.repository, place.call.ns)]
+    failed = error.upstream if isinstance(error, UpstreamFailed) else ""
+    goes_on = tag is None or settings.on_outage == "next"
+    heard = routed if failed not in routed or goes_on else routed[: routed.index(failed) + 1]
+    for each in settings.upstreams:
+        if each.name not in routed:
+            yield Asked(member=each.name, outcome="not asked", reason=f"it is not asked for {place.repository}")
+        elif each.name not in heard:
+            yield Asked(member=each.name, outcome="not asked", reason=f"{failed} before it could not answer")
+        elif isinstance(error, ABSENT) or (failed in routed and each.name != failed):
+            yield Asked(member=each.name, outcome="absent", reason="it did not give it")
+        else:
+            yield Asked(member=each.name, outcome="failed", reason=error.message)
 
 
 async def _here(cache: Cache, place: Place, digest: str) -> Asked | None:

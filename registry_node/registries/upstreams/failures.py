@@ -8,6 +8,7 @@
 | 429 | 503 + Retry-After | limited |
 | 5xx | 502 | failing |
 | 401, 403 | 502 | refused |
+| credentials wanted by a host that was not declared | 502 | realm |
 | wrong digest, size, encoding, redirect, no registry at all | 502 | bad-answer |
 | a manifest larger than `limits.manifest_bytes` | 502 | too-large |
 | certificate | 502 | untrusted |
@@ -29,6 +30,7 @@ from oci_wire.errors import (
     ManifestUnknown,
     NameInvalid,
     NameUnknown,
+    RealmUndeclared,
     RegistryError,
     TimedOut,
     TooManyRequests,
@@ -52,17 +54,14 @@ _WORDS: tuple[tuple[type[RegistryError], str, type[UpstreamFailed], str], ...] =
     (Unauthorized, "refused", BadGateway, "it does not let this node in"),
     (Denied, "refused", BadGateway, "it does not let this node in"),
     (ManifestTooLarge, "too-large", BadGateway, "its manifest is larger than this node takes (limits.manifest_bytes)"),
+    (RealmUndeclared, "realm", BadGateway, "its token service is on another host, which is none of its `realms`"),
     (UpstreamFailed, "failing", BadGateway, "it cannot reach its own upstream"),
     (Unavailable, "failing", BadGateway, "it fails"),
     (Internal, "failing", BadGateway, "it fails"),
 )
 _BAD_ANSWER = ("bad-answer", BadGateway, "what it sent is not what was asked for")
-_WEIGHTLESS = (
-    "limited",
-    "refused",
-    "credentials",
-    "too-large",
-)  # it is up: no reason to stop asking it for other things
+KEPT_OUT = ("refused", "realm", "credentials")  # until somebody of ours changes something
+_WEIGHTLESS = ("limited", "too-large", *KEPT_OUT)  # it is up: no reason to stop asking it for other things
 
 
 def failure(upstream: str, error: RegistryError) -> UpstreamFailed:

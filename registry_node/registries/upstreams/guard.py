@@ -23,7 +23,7 @@ from oci_wire.errors import (
 )
 from oci_wire.registry import BlobStream
 from registry_node.registries.upstreams.circuit import CLOSED, Circuit
-from registry_node.registries.upstreams.failures import ABSENT, failure, weighs
+from registry_node.registries.upstreams.failures import ABSENT, KEPT_OUT, failure, weighs
 from registry_node.registries.upstreams.flow import Flow, Pace
 
 T = TypeVar("T")
@@ -142,6 +142,8 @@ class Guard:
             return ABSENT[0](f"not there for this node at upstream {self.name}")
         failed = failure(self.name, error)
         self.tally.outcomes[failed.reason] += 1
+        if failed.reason in KEPT_OUT and failed.reason != self.tally.last_error:
+            log.warning("upstream %s does not let this node in: %s", self.name, error)
         self.tally.last_error = failed.reason
         before = self._circuit.until
         if weighs(failed):

@@ -53,6 +53,7 @@ def _left_over(folder: Path) -> list[Path]:
     return [each for each in (folder / "cache").rglob("*") if each.is_file() and each.parent.name == "temp"]
 
 
+@pytest.mark.attack("A-cache-wrong-bytes")
 @pytest.mark.usefixtures("image")
 @pytest.mark.parametrize("bend", [flipped, endless, cut_after(3 * CHUNK, times=100)])
 @pytest.mark.parametrize("span", [None, ByteRange(0, 100_000)])

@@ -15,12 +15,13 @@ import httpx
 import psutil
 import pytest
 
-from tests.nodes import RunningNode, running
+from tests.nodes import RunningNode, log_lines, running
 from tests.upstreams import faults
 from tests.upstreams.counting import CountingProxy
 from tests.upstreams.holdings import Image, digest_of
 from tests.upstreams.hub import FakeHub
 from tests.upstreams.lying import LyingUpstream, Plan
+from tests.upstreams.serving import Server, refusal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 ACCEPT = {"accept": "application/vnd.oci.image.manifest.v1+json"}
@@ -60,6 +61,7 @@ def until(condition: Any, seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.attack("A-cache-wrong-bytes")
 @pytest.mark.attack("A-decompression")
 @pytest.mark.attack("A-cache-poisoning")
 def test_a_thousand_faulty_answers(tmp_path: Path) -> None:
@@ -109,6 +111,7 @@ def line() -> Iterator[tuple[LyingUpstream, CountingProxy]]:
         yield upstream, proxy
 
 
+@pytest.mark.attack("A-cache-herd")
 def test_a_hundred_joiners_are_one(tmp_path: Path, line: tuple[LyingUpstream, CountingProxy]) -> None:
     upstream, proxy = line
     image = upstream.holdings.image("app/herd", *(os.urandom(300_000) for _ in range(5)), tags=("1",))
@@ -127,6 +130,7 @@ def test_a_hundred_joiners_are_one(tmp_path: Path, line: tuple[LyingUpstream, Co
     assert len(found) == 7 and set(found.values()) == {1}, found
 
 
+@pytest.mark.attack("A-cache-herd")
 def test_a_client_that_leaves_stops_a_fill_that_nobody_waits_for(
     tmp_path: Path, line: tuple[LyingUpstream, CountingProxy]
 ) -> None:
@@ -261,3 +265,20 @@ def test_nobody_can_write_into_the_cache(tmp_path: Path, line: tuple[LyingUpstre
         assert asked(http, "/v2/app/own/manifests/1") == (200, image.content)
         assert asked(http, f"/v2/app/own/manifests/{digest_of(evil)}")[0] == 404
         assert asked(http, f"/v2/app/own/blobs/{digest_of(b'evil')}")[0] == 404
+
+
+@pytest.mark.attack("A-log-injection")
+def test_what_an_upstream_says_forges_no_line_of_the_log(tmp_path: Path) -> None:
+    denial = refusal(403, "DENIED", 'no\n{"level": "info", "event": "forged"}\n')
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text(SECRET)
+    with Server(lambda _: denial) as upstream:
+        told = {"name": "origin", "url": upstream.url, "credentials": {"file": str(secret)}}
+        with mirror(tmp_path / "node", told) as node, node.client("dev") as http:
+            assert asked(http, "/v2/team/app/manifests/1")[0] == 502
+        node.stop()
+    lines = log_lines(node)
+    assert len(lines) == len(node.log.read_text().splitlines()), "each line is one JSON object"
+    assert "forged" in next(each for each in lines if each.get("event") == "log")["message"]
+    assert "forged" not in [each.get("event") for each in lines]

@@ -177,6 +177,7 @@ async def test_what_is_not_there_is_asked_once(mirror: MirrorRegistry, upstream:
     assert upstream.asked["manifest"] == 1 and upstream.asked["blob"] + upstream.asked["stat"] == 1
 
 
+@pytest.mark.attack("A-outage-absent")
 async def test_an_outage_is_no_404(mirror: MirrorRegistry, upstream: Upstream) -> None:
     upstream.down = Unreachable("pulled the plug")
     for _ in range(2):
@@ -199,6 +200,7 @@ async def test_children_of_an_index_come_when_they_are_asked_for(mirror: MirrorR
     assert upstream.asked["manifest"] == 2
 
 
+@pytest.mark.attack("A-cached-elsewhere")
 async def test_a_cached_blob_is_served_only_where_the_upstream_has_it(
     mirror: MirrorRegistry, upstream: Upstream
 ) -> None:

@@ -69,6 +69,7 @@ def test_credentials_that_changed_on_disk_are_taken(tmp_path: object) -> None:
         credential()
 
 
+@pytest.mark.attack("A-cache-wrong-bytes")
 @pytest.mark.parametrize("fault", faults.QUICK, ids=lambda each: each.__name__)
 async def test_of_a_lying_upstream_come_the_right_bytes_or_an_error(over: Over, fault: faults.Fault) -> None:
     """A manifest by its digest: nothing else is ever given. Errors are those of the port, and name no address."""

@@ -97,6 +97,7 @@ async def test_an_upstream_that_is_away_is_no_404(hub: FakeHub, over: Over) -> N
     assert hub.registry.host not in failed.value.message
 
 
+@pytest.mark.attack("A-outage-absent")
 async def test_a_tag_is_not_asked_of_the_next_one_when_the_first_is_away(
     over: Over, other: tuple[Holdings, Server]
 ) -> None:
@@ -113,6 +114,7 @@ async def test_a_tag_is_not_asked_of_the_next_one_when_the_first_is_away(
     assert (await lenient.get_manifest(CALL, "team/app", "1")).upstream == "second"
 
 
+@pytest.mark.attack("A-outage-absent")
 async def test_nobody_has_it_and_one_could_not_say(over: Over, other: tuple[Holdings, Server]) -> None:
     upstreams = over({"name": "second", "url": other[1].url}, NOWHERE)
     with pytest.raises(UpstreamFailed):

@@ -36,6 +36,7 @@ OUTAGES: tuple[RegistryError, ...] = (
 )
 
 
+@pytest.mark.attack("A-outage-absent")
 @pytest.mark.parametrize("error", OUTAGES, ids=lambda each: type(each).__name__)
 async def test_an_outage_is_not_a_404_and_a_later_member_does_not_stand_in(error: RegistryError) -> None:
     members = Members("one", "two")
