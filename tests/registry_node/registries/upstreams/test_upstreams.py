@@ -84,7 +84,7 @@ async def test_credentials_do_not_go_to_a_realm_that_the_registry_made_up(
     upstreams = over(of_hub(hub, credentials={"env": "HUB"}, realms=[]))
     with pytest.raises(UpstreamFailed) as failed:
         await upstreams.get_manifest(CALL, "alpine", "latest")
-    assert (failed.value.status, failed.value.reason) == (502, "bad-answer")
+    assert (failed.value.status, failed.value.reason) == (502, "realm")
     assert hub.tokens.seen == []
 
 
