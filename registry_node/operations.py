@@ -43,7 +43,7 @@ REPOSITORY = Parameter(
 )
 ID, OWNER, TXID = (Parameter(name, _NAME_SCHEMA, place="path") for name in ("id", "owner", "txid"))
 DIGEST = Parameter("digest", _DIGEST_SCHEMA, place="path")
-NS = Parameter("ns", {"type": "string", "maxLength": 255}, "Whose image is meant, where the node stands for several.")
+NS = Parameter("ns", {"type": "string"}, "Whose image is meant, where the node stands for several.")
 REFERENCE = Parameter("reference", {"anyOf": [_DIGEST_SCHEMA, _TAG_SCHEMA]}, "A tag or a digest.", "path")
 
 
