@@ -38,6 +38,7 @@ def mirror_settings(topology: Topology, node: MirrorNode, reach: Mapping[str, Re
             "repositories": list(use.repositories),
             "deny": list(use.deny),
             "hosts": list(hosts_of(topology, use.node)),
+            "front": isinstance(topology.nodes[use.node], MirrorNode | VirtualNode),
             **_manners(topology.nodes[use.node]),
         }
         for use in node.upstreams

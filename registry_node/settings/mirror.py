@@ -123,6 +123,11 @@ class Upstream(Remote):
     hosts: tuple[str, ...] = Field(
         default=(), description="Values of `?ns=` (containerd) that mean this upstream, such as docker.io."
     )
+    front: bool = Field(
+        default=False,
+        description="It is a mirror or virtual of ours that may stand for several registries: it is told which one is "
+        "meant (`?ns=`).",
+    )
     official_images: bool = Field(
         default=False, description="Docker Hub's habit: a name without a slash lies below `library/` there."
     )

@@ -107,7 +107,13 @@ def guarded_of(upstream: Upstream, answer_seconds: float, budgets: BudgetFile) -
 
     guarded = Guarded(
         upstream.name,
-        client_of(upstream, answer_seconds=answer_seconds, connections=upstream.connections, heard=hear),
+        client_of(
+            upstream,
+            answer_seconds=answer_seconds,
+            connections=upstream.connections,
+            heard=hear,
+            front=upstream.front,
+        ),
         answer_seconds=answer_seconds,
         connections=upstream.connections,
         absent_when_refused=upstream.credentials is None or is_docker_hub(upstream),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from identity.grants import matches
@@ -48,6 +49,8 @@ class Routing:
         routes = self.routes(repository, ns)
         names = {each.repository for each in routes}
         name = names.pop() if len(names) == 1 else repository
+        if ns and any(each.upstream.front for each in routes):  # what it gives depends on the ns as well
+            return f"{BY_NS}/{_chain(routes)}/{_mark(ns)}/{name}"
         if self._lead_to(name, routes):
             return name
         return f"{BY_NS}/{_chain(routes)}/{name}" if ns else repository
@@ -79,6 +82,11 @@ def _may(upstream: Upstream, repository: str, there: str) -> bool:
     """The rules of an upstream speak of its names; those that people say are meant as well."""
     allowed = matches(there, upstream.repositories) or matches(repository, upstream.repositories)
     return allowed and not matches(there, upstream.deny) and not matches(repository, upstream.deny)
+
+
+def _mark(ns: str) -> str:
+    """As one part of a repository's name, whatever it holds."""
+    return hashlib.blake2b(ns.lower().rstrip(".").encode(), digest_size=8).hexdigest()
 
 
 def _chain(routes: tuple[Routed, ...]) -> str:

@@ -159,3 +159,17 @@ async def test_failures_in_a_row_open_the_circuit_and_absences_do_not(over: Over
             with pytest.raises(ManifestUnknown):
                 await others.resolve(CALL, "team/app", "1")
         assert others.status()[0].circuit == "closed"
+
+
+async def test_a_wrong_login_is_no_absence(hub: FakeHub, over: Over, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker Hub says 401 of what does not exist; its token service says it of a password that does not hold."""
+    monkeypatch.setattr("registry_node.registries.upstreams.guarded.is_docker_hub", lambda _: True)
+    monkeypatch.setenv("HUB", "ana:expired")
+    hub.image("alpine", LAYER)
+    upstreams = over(of_hub(hub, credentials={"env": "HUB"}))
+    with pytest.raises(UpstreamFailed) as caught:
+        await upstreams.resolve(CALL, "alpine", "latest")
+    assert (caught.value.reason, caught.value.status) == ("refused", 502)
+    monkeypatch.setenv("HUB", "ana:secret")
+    with pytest.raises(ManifestUnknown):
+        await upstreams.resolve(CALL, "absent", "latest")

@@ -108,7 +108,7 @@ def test_nobody_is_asked_who_would_not_be_without_it(ns: str, repository: str, u
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_mirror_member_is_told_whose_image_is_meant(make: Make) -> None:
-    """Two registries have the same name; the mirror of both is asked for the right one."""
+    """Two registries have the same name; the mirror of both is asked for the right one, also by a mirror of it."""
     first, second = make("first"), make("second")
     digests = {}
     for ns, node in (("one.example", first), ("two.example", second)):
@@ -119,7 +119,9 @@ def test_a_mirror_member_is_told_whose_image_is_meant(make: Make) -> None:
         for ns, node in (("one.example", first), ("two.example", second))
     ]
     cache = make("cache", kind="mirror", mirror={"upstreams": upstreams})
-    member = member_of(cache, "mirror", hosts=list(digests))
+    of_cache = {k: v for k, v in member_of(cache).items() if k != "kind"}
+    outer = make("outer", kind="mirror", mirror={"upstreams": [{**of_cache, "hosts": list(digests), "front": True}]})
+    member = member_of(outer, "mirror", hosts=list(digests))
     node = make("everything", kind="virtual", virtual={"members": [member], "unmatched": "members"})
     with node.client("reader") as http:
         for _ in range(2):
