@@ -48,10 +48,12 @@ async def over(tmp_path: Path) -> AsyncIterator[Over]:
     """``over(upstream, ..., **options of the mirror)``: one before real servers; closed in the end."""
     made: list[MirrorRegistry] = []
 
-    def open_(*upstreams: dict[str, Any], manifest_bytes: int = 1024 * 1024, **options: Any) -> MirrorRegistry:
+    def open_(
+        *upstreams: dict[str, Any], manifest_bytes: int = 1024 * 1024, dsn: str | None = None, **options: Any
+    ) -> MirrorRegistry:
         settings = Mirror.model_validate({"answer_seconds": 2, **options, "upstreams": list(upstreams)})
         sources = Upstreams.of(settings, manifest_bytes=manifest_bytes)
-        made.append(MirrorRegistry.open(tmp_path / f"over{len(made)}", settings, sources))
+        made.append(MirrorRegistry.open(tmp_path / f"over{len(made)}", settings, sources, dsn=dsn))
         return made[-1]
 
     yield open_

@@ -16,6 +16,7 @@ from oci_wire.errors import RegistryError
 from oci_wire.manifest import OCI_INDEX, OCI_MANIFEST
 from oci_wire.registry import Call
 from registry_node.registries.mirror.mirror import MirrorRegistry
+from tests import postgresql
 from tests.registry_node.registries.mirror.conftest import Over
 from tests.upstreams.holdings import LAYER, Holdings, Image, blob, described
 from tests.upstreams.serving import Reply, Request, Server
@@ -53,12 +54,13 @@ class Evil:
 
 
 class World:
-    def __init__(self, corp: Holdings, evil: Evil, servers: tuple[Server, Server], over: Over) -> None:
+    def __init__(self, corp: Holdings, evil: Evil, servers: tuple[Server, Server], over: Over, **options: Any) -> None:
         self.corp, self.evil, self.corp_server = corp, evil, servers[0]
         self.secret = corp.image("corp/app", SECRET, tags=("1",))
         self.mirror = over(
             {"name": "corp", "url": servers[0].url, "repositories": ["corp/**"]},
             {"name": "evil", "url": servers[1].url, "repositories": ["evil/**"]},
+            **options,
         )
 
     async def theft(self, digest: str) -> bytes:
@@ -147,6 +149,26 @@ async def test_two_of_them_that_pull_at_once_wait_for_one_fill(world: World) -> 
     both = await asyncio.gather(*(read(world.mirror, name, SECRET) for name in ("corp/app", "corp/other")))
     assert both == [SECRET, SECRET]
     assert world.corp_server.count("GET", str(Digest.of(SECRET))) == 1
+
+
+@pytest.mark.slow
+async def test_the_same_over_postgresql(over: Over) -> None:
+    corp, evil = Holdings(), Evil()
+    with (
+        postgresql.server() as cluster,
+        Server(corp.answer, "127.0.0.1") as first,
+        Server(evil.answer, "127.0.0.2") as second,
+    ):
+        world = World(corp, evil, (first, second), over, dsn=cluster.database())
+        await test_one_upstreams_repositories_share_what_it_named_in_both(world)
+        for media_type in (LAYER, FOREIGN):
+            evil.names(world.secret, media_type)
+            await world.mirror.get_manifest(CALL, "evil/app", "1")
+            stolen = await world.theft(str(Digest.of(SECRET)))
+            assert not stolen or not SECRET.startswith(stolen[:64])
+        await settled(world.mirror)
+        await world.mirror.aclose()
+        world.mirror.close()
 
 
 @pytest.fixture
