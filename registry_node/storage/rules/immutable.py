@@ -8,12 +8,18 @@ from oci_wire.errors import TagImmutable
 from registry_node.storage.rules import BlobRemoved, Change, ManifestRemoved, Rule, TagSet
 from registry_node.storage.sql import Connection
 
-# The tags of a repository whose closure has a digest: up from it, through images and indexes. It comes from a column,
+# The tags of a repository whose closure has a digest: up from it, through the images and indexes that the repository has.
+# What an index lacks here (sparse) it does not lead to, though the node knows it from elsewhere. It comes from a column,
 # because PostgreSQL wants the collation of names in all parts.
 _TAGS_OVER = """
 WITH RECURSIVE over(digest) AS (
-  SELECT digest FROM manifests WHERE digest = :digest UNION SELECT manifest FROM manifest_blobs WHERE digest = :digest
-  UNION SELECT parent.manifest FROM manifest_children parent JOIN over ON parent.digest = over.digest)
+  SELECT digest FROM repo_manifests WHERE repository_id = :repository AND digest = :digest
+  UNION SELECT m.digest FROM manifest_blobs b JOIN repo_manifests m ON m.digest = b.manifest
+  WHERE b.digest = :digest AND m.repository_id = :repository
+  UNION SELECT m.digest FROM manifest_children c JOIN repo_manifests m ON m.digest = c.manifest
+  WHERE c.digest = :digest AND m.repository_id = :repository
+  UNION SELECT m.digest FROM over JOIN manifest_children c ON c.digest = over.digest
+  JOIN repo_manifests m ON m.digest = c.manifest WHERE m.repository_id = :repository)
 SELECT name FROM tags WHERE repository_id = :repository AND digest IN (SELECT digest FROM over)"""
 
 

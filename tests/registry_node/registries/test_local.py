@@ -374,3 +374,15 @@ async def test_what_an_immutable_tag_needs_stays(opened: Open) -> None:
     await registry.delete_manifest(CI, "a", free.digest)
     await put_image(registry, "b", b"one", tags=["latest"])
     await registry.delete_blob(CI, "b", Digest.of(b"one"))  # the other repository keeps its own
+
+
+async def test_an_immutable_tag_needs_nothing_by_way_of_what_its_repository_lacks(opened: Open) -> None:
+    """What another repository has must not be felt here."""
+    registry = opened(immutable_tags=("v*",))
+    elsewhere = await put_image(registry, "a", b"one")
+    await registry.put_manifest(CI, "b", index_of(elsewhere), tags=["v1"])  # sparse: the image is not here
+    await put_blob(registry, "b", b"one")
+    await registry.delete_blob(CI, "b", Digest.of(b"one"))
+    await put_image(registry, "b", b"one")
+    with pytest.raises(TagImmutable):
+        await registry.delete_blob(CI, "b", Digest.of(b"one"))
