@@ -7,26 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sites.desired import DesiredHost
 from sites.host_facts import HostFacts, PathFacts
-from sites.host_plan import ADD, CHANGE, DESTROY, Row
+from sites.host_plan import ADD, CHANGE, DESTROY, Row, file_diff
 from sites.inventory import Target
 
 
-def drift(target: Target, facts: HostFacts) -> tuple[Row, ...]:
+def drift(host: DesiredHost, facts: HostFacts) -> tuple[Row, ...]:
     """One row for each thing that is not as it was laid down; none for a host that apply never changed."""
     if facts.inventory is None:
         return ()
-    return (*_files(target, facts), *_links(target, facts), *_units(target, facts))
+    return (*_files(host, facts), *_links(host.target, facts), *_units(host.target, facts))
 
 
-def _files(target: Target, facts: HostFacts) -> Iterator[Row]:
+def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:
     assert facts.inventory is not None
+    target, wanted = host.target, {each.path: (node, each) for node in host.nodes for each in node.files}
     for path, laid in facts.inventory.files.items():
         found, node = facts.paths.get(path), str(laid.get("node", ""))
         if found is None:
             yield _row(target, node, DESTROY, "file", f"{path} is gone")
         elif (found.kind, found.sha256) != ("file", laid.get("sha256")):
-            yield _row(target, node, CHANGE, "file", f"{path} was edited")
+            # What was laid down is known here as long as the topology still wants the same.
+            known = path in wanted and wanted[path][1].sha256 == laid.get("sha256")
+            diff = file_diff(*wanted[path], facts) if known else ""
+            yield _row(target, node, CHANGE, "file", f"{path} was edited", diff=diff)
         elif _owned(found) != (laid.get("mode"), laid.get("owner"), laid.get("group")):
             yield _row(target, node, CHANGE, "file", f"{path} is {found.mode:04o} {found.owner}:{found.group}")
 
@@ -57,5 +62,5 @@ def _owned(found: PathFacts) -> tuple[int, str, str]:
     return found.mode, found.owner, found.group
 
 
-def _row(target: Target, node: str, sign: str, operation: str, change: str) -> Row:
-    return Row(target.site, target.name, node, sign, operation, change, ("nodes", node))
+def _row(target: Target, node: str, sign: str, operation: str, change: str, *, diff: str = "") -> Row:
+    return Row(target.site, target.name, node, sign, operation, change, ("nodes", node), diff=diff)

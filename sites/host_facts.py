@@ -58,7 +58,7 @@ class HostFacts(_Said):
     time: float
     user: bool
     paths: dict[str, PathFacts | None]
-    settings: dict[str, str | None]
+    texts: dict[str, str | None] = Field(repr=False)
     units: dict[str, UnitFacts]
     releases: tuple[str, ...]
     inventory: Recorded | None
@@ -66,24 +66,27 @@ class HostFacts(_Said):
     ports: dict[int, str]
     disk: DiskFacts
 
+    def settings(self, node: str) -> str | None:
+        """The text of a node's settings as they are there."""
+        return self.texts.get(str(layout.settings(node)))
+
     @property
     def fingerprint(self) -> str:
         """Changes with everything that a plan stands on; not with the time, the free disk or a process's number."""
-        told = self.model_dump(mode="json", exclude={"time", "disk", "lock"})
+        told = self.model_dump(mode="json", exclude={"time", "disk", "lock", "texts"})  # texts stand in paths by hash
         for each in told["units"].values():
             each.pop("pid")
-        told["settings"] = {node: _sha256(text) for node, text in told["settings"].items()}
         return _sha256(json.dumps(told, sort_keys=True))
 
 
 def questions(host: DesiredHost) -> dict[str, Any]:
     """What ``on_host/look.py`` is asked about a host."""
-    nodes = [each.name for each in host.nodes]
+    texts = [each.path for node in host.nodes for each in node.files if not each.secret]
     return {
         "paths": [*host.paths, str(layout.INVENTORY)],
         "inventory": str(layout.INVENTORY),
         "lock": str(layout.LOCK),
-        "settings": {each: str(layout.settings(each)) for each in nodes},
+        "texts": texts,
         "units": [each.unit for each in host.nodes],
         "releases": str(layout.RELEASES),
         "data": str(layout.DATA),
@@ -107,5 +110,5 @@ def read_facts(host: str, said: Any) -> HostFacts:
         ) from None
 
 
-def _sha256(text: str | None) -> str:
-    return hashlib.sha256((text or "").encode()).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -182,7 +181,7 @@ def _needs_restart(file: File, node: DesiredNode, facts: HostFacts) -> bool:
 
 def _former_settings(node: DesiredNode, facts: HostFacts) -> NodeSettings | None:
     try:
-        return NodeSettings.model_validate_json(facts.settings.get(node.name) or "")
+        return NodeSettings.model_validate_json(facts.settings(node.name) or "")
     except ValidationError:
         return None
 
@@ -218,18 +217,33 @@ def _process(node: DesiredNode, facts: HostFacts, gap: _Gap) -> str:
 def _file_rows(target: Target, node: DesiredNode, facts: HostFacts, file: File) -> Iterator[Row]:
     former = _former_settings(node, facts)
     said, put = facts.paths.get(file.path), (PutFile(file),)
-    own: TopologyPath = ("nodes", node.name)
+    diff = file_diff(node, file, facts)
     if file.path == str(layout.settings(node.name)) and former is not None:
-        diff = _diff(shown_settings(former), shown_settings(node.settings), file.path)
         found = list(changes(former, node.settings))
         for each in found:
             yield _row(target, node.name, CHANGE, each.name, each.text, actions=put, path=each.path, diff=diff)
         if found:
             return
-    name = file.path.rpartition("/")[2]
     what = "credential" if file.secret else "file"
-    change = f"{name} {_difference(said, file)}"
-    yield _row(target, node.name, CHANGE if said else ADD, what, change, actions=put, path=own)
+    change = f"{file.path.rpartition('/')[2]} {_difference(said, file)}"
+    path: TopologyPath = ("nodes", node.name)
+    yield _row(target, node.name, CHANGE if said else ADD, what, change, actions=put, path=path, diff=diff)
+
+
+def file_diff(node: DesiredNode, file: File, facts: HostFacts) -> str:
+    """Unified, from what is there to what is wanted; "" for secrets and for settings that are none. Hashes of secrets in
+    settings are blanked."""
+    there = facts.texts.get(file.path)
+    if file.secret or there is None:
+        return ""
+    if file.path != str(layout.settings(node.name)):
+        return _diff(there, file.content.decode(), file.path)
+    former = _former_settings(node, facts)
+    return _diff(_shown(former), _shown(node.settings), file.path) if former else ""
+
+
+def _shown(settings: NodeSettings) -> str:
+    return json.dumps(shown_settings(settings), indent=2, sort_keys=True)
 
 
 def _difference(said: PathFacts | None, file: File) -> str:
@@ -258,9 +272,9 @@ def _is(said: PathFacts | None, wanted: Directory) -> bool:
     )
 
 
-def _diff(former: Mapping[str, Any], new: Mapping[str, Any], name: str) -> str:
-    there, wanted = (json.dumps(each, indent=2, sort_keys=True).splitlines() for each in (former, new))
-    return "\n".join(difflib.unified_diff(there, wanted, f"{name} (there)", f"{name} (wanted)", lineterm="", n=1))
+def _diff(there: str, wanted: str, name: str) -> str:
+    sides = (f"{name} (there)", f"{name} (wanted)")
+    return "\n".join(difflib.unified_diff(there.splitlines(), wanted.splitlines(), *sides, lineterm="", n=1))
 
 
 def _row(

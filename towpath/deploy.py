@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,7 +64,7 @@ async def plan(
     from sites import saved_plan
 
     out, workspace = options.open(), where.open()
-    deployment = _deployment(workspace)
+    deployment = _deployment(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         plans = deployment.plans(await hosts.facts(deployment.hosts))
     _show(workspace, plans, out, full=full)
@@ -88,7 +88,7 @@ async def apply(
     from sites.host_locks import locked
 
     out, workspace = options.open(), where.open()
-    deployment = _deployment(workspace)
+    deployment = _deployment(workspace, out)
     with workspace.state.locked():
         async with ssh.hosts(workspace) as hosts:
             plans = deployment.plans(await hosts.facts(deployment.hosts))
@@ -107,18 +107,23 @@ async def apply(
     return _told(results, out)
 
 
-async def drift(*, ssh: Ssh = USUAL, where: Where = HERE, options: Options = PLAIN) -> Exit:
+async def drift(
+    *,
+    full: Annotated[bool, Parameter(negative="", help="Also show differences.")] = False,
+    ssh: Ssh = USUAL,
+    where: Where = HERE,
+    options: Options = PLAIN,
+) -> Exit:
     """Show what was changed on the hosts since the last apply, by whomever. Exit 3 when anything was."""
     from sites.drift import drift as drifted
 
     out, workspace = options.open(), where.open()
-    deployment = _deployment(workspace)
+    deployment = _deployment(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         facts = await hosts.facts(deployment.hosts)
-    rows = [row for name, each in facts.items() for row in drifted(deployment.targets[name], each)]
+    rows = [row for name, each in facts.items() for row in drifted(deployment.hosts[name], each)]
     untouched = [name for name, each in facts.items() if each.inventory is None]
-    if rows:
-        out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
+    _show_rows(workspace, rows, out, full=full)
     if untouched:
         out.talk(f"never applied to: {', '.join(untouched)}")
     out.talk(f"{len(rows)} differences. towpath apply puts it back." if rows else "No drift.")
@@ -148,7 +153,7 @@ async def unlock(
 
 async def host_status(workspace: Workspace, ssh: Ssh, out: Output) -> Exit:
     """``status`` of a topology on hosts: a row a node; a host that does not answer says so in its rows."""
-    rows = await _host_rows(workspace, ssh)
+    rows = await _host_rows(workspace, ssh, out)
     out.rows(rows, STATUS_COLUMNS)
     served = [row["state"] == "active" for row in rows]
     if all(served):
@@ -156,8 +161,8 @@ async def host_status(workspace: Workspace, ssh: Ssh, out: Output) -> Exit:
     return Exit.SOME_SITES_FAILED if any(served) else Exit.FAILED
 
 
-async def _host_rows(workspace: Workspace, ssh: Ssh) -> list[dict[str, Any]]:
-    deployment = _deployment(workspace)
+async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[str, Any]]:
+    deployment = _deployment(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         facts, errors = await hosts.facts_where_possible(deployment.hosts)
     rows = []
@@ -179,9 +184,12 @@ async def _host_rows(workspace: Workspace, ssh: Ssh) -> list[dict[str, Any]]:
     return rows
 
 
-def _deployment(workspace: Workspace) -> Deployment:
+def _deployment(workspace: Workspace, out: Output) -> Deployment:
     from sites.deployment import deployment
 
+    workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
+    for finding in workspace.check_secrets():
+        out.talk(f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}")
     workspace.state.claim(workspace.topology.metadata.name, workspace.file, Runs.HOSTS)
     return deployment(workspace.topology, workspace.state)
 
@@ -215,14 +223,18 @@ async def _roll_out(
 def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
     """The rows that change something; unchanged nodes are counted."""
     rows = [row for each in plans.values() for row in each.all_rows]
-    if rows:
-        if full and not out.json:
-            for row in rows:
-                print("\n".join(_in_full(workspace, row)))
-        else:
-            out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
+    _show_rows(workspace, rows, out, full=full)
     unchanged = sum(not node.actions for each in plans.values() for node in each.nodes)
     out.talk(f"Plan: {_counted(rows)}. {unchanged} nodes unchanged.")
+
+
+def _show_rows(workspace: Workspace, rows: Sequence[Row], out: Output, *, full: bool) -> None:
+    """A table, or with ``full`` each row with its commands and differences."""
+    if full and not out.json:
+        for row in rows:
+            print("\n".join(_in_full(workspace, row)), flush=True)
+    elif rows:
+        out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
 
 
 def _counted(rows: Iterable[Row]) -> str:

@@ -1,6 +1,6 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
-{"paths": [...], "inventory": path, "lock": path, "settings": {node: path}, "units": [...], "releases": path, "data": path}
+{"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "data": path}
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "time": time.time(),
         "user": known(asked["user"]),
         "paths": {each: path_facts(Path(each)) for each in dict.fromkeys((*asked["paths"], *owned))},
-        "settings": {node: text(path) for node, path in asked["settings"].items()},
+        "texts": {path: text(path) for path in asked["texts"]},
         "units": units(list(dict.fromkeys(names))),
         "releases": sorted(each.name for each in Path(asked["releases"]).glob("*") if each.suffix == ""),
         "inventory": inventory,

@@ -150,7 +150,7 @@ def _unreachable(error: ConnectError) -> Failed:
     if told := host_keys.refusal(error):
         return Failed(**told)
     text = str(error)
-    if "Authentication" in text or "key" in text.lower():
+    if "authentication" in text.lower() or "key" in text.lower():
         return Failed(
             "ssh-refused",
             "does not let us in",

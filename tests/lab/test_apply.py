@@ -89,8 +89,9 @@ def test_a_hand_edit_is_drift_and_apply_mends_it(one: Deployment) -> None:
     assert one.towpath("drift").returncode == 0
     one.lab.on("eu-1", f"sed -i 's/^WatchdogSec=.*/WatchdogSec=0/' /etc/systemd/system/{UNIT}")
     one.lab.on("eu-1", "chmod 644 /etc/towpath/sandbox-eu/settings.json")
-    drifted = one.towpath("drift", check=False)
+    drifted = one.towpath("drift", "--full", check=False)
     assert drifted.returncode == 3
+    assert "-WatchdogSec=0" in drifted.stdout and "+WatchdogSec=30" in drifted.stdout
     assert f"{UNIT} was edited" in drifted.stdout
     assert "settings.json is 0644 root:towpath" in drifted.stdout
     one.towpath("apply")

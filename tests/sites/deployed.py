@@ -23,7 +23,6 @@ from sites.desired import File as DesiredFile
 from sites.host_facts import HostFacts
 from sites.host_placement import Secrets, given
 from sites.inventory import targets_of
-from sites.loopback import rendered
 from topology.load import loads
 from topology.model import Topology
 
@@ -120,7 +119,7 @@ def facts(host: DesiredHost | None = None, **changed: Any) -> HostFacts:
         "time": time.time(),
         "user": host is not None,
         "paths": {},
-        "settings": {},
+        "texts": {},
         "units": {},
         "releases": [],
         "inventory": None,
@@ -146,7 +145,7 @@ def _told(host: DesiredHost) -> dict[str, Any]:
     running = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
     return {
         "paths": paths,
-        "settings": {node.name: rendered(node.settings).decode() for node in host.nodes},
+        "texts": {each.path: each.content.decode() for node in host.nodes for each in node.files if not each.secret},
         "units": {node.unit: {**running, "MainPID": "7"} for node in host.nodes},
         "releases": [host.release.identity],
         "inventory": json.loads(inventory.content),

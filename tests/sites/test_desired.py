@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sites import layout
+from sites.actions import Action
 from sites.desired import DesiredNode
+from sites.host_plan import HostPlan, host_plan
 from tests.sites import deployed
+from topology.load import loads
 
 
 @pytest.fixture
@@ -74,3 +78,51 @@ def test_a_node_at_a_loopback_address_stays_there(tmp_path: Path) -> None:
     base = deployed.folder(tmp_path)
     declared = deployed.topology(base, ("deploy@10.1.0.11", "deploy@127.0.0.1"))
     assert deployed.hosts(declared, base)["eu-1"].nodes[0].settings.listen.host == "127.0.0.1"
+
+
+HOSTILE = ["$(touch /tmp/owned)", "`touch /tmp/owned`", "; touch /tmp/owned;", "{{ 7 * 7 }}", "x\nExecStart=/bin/owned"]
+
+
+@pytest.mark.attack("A-topology-inert")
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_free_text_of_a_topology_reaches_settings_alone(tmp_path: Path, hostile: str) -> None:
+    """As one JSON string among others: no command line, no unit, no path, no name of a credential holds it."""
+    base, written = deployed.folder(tmp_path), json.dumps(hostile)
+    declared = deployed.topology(
+        base,
+        ("metadata: {name: deployed}", f"metadata: {{name: deployed, owner: {written}, labels: {{x: {written}}}}}"),
+        ("failureDomain: a}", f"failureDomain: {written}, owner: {written}}}"),
+        ("    class: dev\n", f"    class: dev\n    owner: {written}\n    requireLabels: [{written}]\n"),
+        ("users:\n  dev: {", f"users:\n  dev: {{owner: {written}, "),
+    )
+    host = deployed.hosts(declared, base)["eu-1"]
+    (node,) = host.nodes
+    assert node.settings.rules.require_labels == (hostile,)
+    holding = [each.path for each in node.files if hostile.encode() in each.content or written.encode() in each.content]
+    assert holding == [str(layout.settings("sandbox-1"))]
+    plan = host_plan(host, deployed.facts())
+    commands = [each.command for part in (plan.prepare, node_actions(plan), plan.finish) for each in part]
+    assert not [each for each in commands if "owned" in each or "7 * 7" in each]
+    paths = [each.path for each in (*node.files, *node.directories)]
+    assert not [each for each in paths if "owned" in each]
+
+
+def node_actions(plan: HostPlan) -> tuple[Action, ...]:
+    return tuple(action for node in plan.nodes for action in node.actions)
+
+
+@pytest.mark.attack("A-topology-inert")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("eu-1: {ssh: deploy@10.1.0.11", "'eu;1': {ssh: deploy@10.1.0.11"),
+        ("ssh: deploy@10.1.0.11", "ssh: '-oProxyCommand=touch@10.1.0.11'"),
+        ("ssh: deploy@10.1.0.11", "ssh: 'deploy@$(touch owned)'"),
+        ("sandbox-1: {kind", "'sandbox-1\\n': {kind"),
+        ("{ssh: deploy@10.1.0.11", "{hostKey: 'ssh-ed25519 AAAA\\n* ssh-rsa BBBB', ssh: deploy@10.1.0.11"),
+    ],
+)
+def test_names_and_addresses_are_refused_by_their_grammar(tmp_path: Path, before: str, after: str) -> None:
+    assert before in deployed.TOPOLOGY
+    loaded = loads(deployed.TOPOLOGY.replace(before, after), base=tmp_path)
+    assert [each.code for each in loaded.errors]

@@ -137,6 +137,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.attack("A-topology-inert")
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_stays_text(tmp_path: Path, text: str) -> None:
     """Whatever comes as content or as a target is written down, never run."""
@@ -154,7 +155,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         "paths": [str(tmp_path / "file"), str(tmp_path / "none")],
         "inventory": str(tmp_path / "inventory.json"),
         "lock": str(tmp_path / "lock"),
-        "settings": {"a": str(tmp_path / "file")},
+        "texts": [str(tmp_path / "file")],
         "units": [],
         "releases": str(tmp_path / "releases"),
         "data": str(tmp_path / "data"),
@@ -164,5 +165,9 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
     words = [sys.executable, "-I", "-S", "-c", program("look")]
     said = json.loads(subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=True).stdout)
     assert said["paths"][str(tmp_path / "file")]["sha256"] == look.digest(tmp_path / "file")
-    assert (said["paths"][str(tmp_path / "none")], said["user"], said["settings"]) == (None, False, {"a": "x"})
+    assert (said["paths"][str(tmp_path / "none")], said["user"], said["texts"]) == (
+        None,
+        False,
+        {str(tmp_path / "file"): "x"},
+    )
     compile(program("change"), "change", "exec")
