@@ -8,6 +8,7 @@ coroutine is woken in between, which would cost as much as the piece.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 
@@ -32,6 +33,12 @@ async def send(
     the client may take nothing.
 
     Raises OSError when the client is gone, TimeoutError when it takes nothing, EOFError when the file is too short."""
+    sent = 0
+    with contextlib.suppress(BlockingIOError):  # a part of a growing file often fits at once
+        sent = os.sendfile(sock, file, offset, min(count, _PIECE)) if count else 0
+    if sent == count:
+        return
+    offset, count = offset + sent, count - sent
     sending = _Sending(loop, os.dup(sock), file, offset, count, stalled=stalled)
     try:
         await sending.done

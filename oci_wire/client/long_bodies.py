@@ -21,8 +21,8 @@ from oci_wire.streams import Run, Sink, close
 
 LONG_BODY, READ_BYTES = 256 * 1024, 256 * 1024
 PIECE = 512 * 1024  # most bytes that a sink gets at once
-_LEAST = 128 * 1024  # bytes that are worth a call of the sink, unless they come slowly:
-_LATE = 0.004  # seconds after which fewer go on
+_LEAST = 256 * 1024  # bytes that are worth a call of the sink, unless they come slowly:
+_LATE = 0.01  # seconds after which fewer go on
 _PAUSE = 0.02  # seconds without a byte until the thread goes
 _SLICE = 0.25  # seconds until another body gets its turn
 _KEPT_BUFFERS = 3
