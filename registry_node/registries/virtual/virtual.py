@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
 from oci_wire.extension import Explanation
 from oci_wire.registry import Call
 from oci_wire.unextended import Unextended
+from registry_node.registries.upstreams.failures import ABSENT
 from registry_node.registries.virtual.asking import Question
 from registry_node.registries.virtual.doors import Door
 from registry_node.registries.virtual.reach import Reach
@@ -41,14 +43,14 @@ class VirtualRegistry(VirtualWrites, Unextended):
             await each.aclose()
 
     async def why(self, call: Call, repository: str, reference: str) -> Explanation:
-        """The very question that a read asks, and what became of it."""
+        """The very question that a read asks, and what became of it. A digest may be a manifest's or a blob's."""
         question = self.question(call, repository, reference)
         found = door = None
         with suppress(RegistryError):  # it is heard, member by member
             door, found = await question.first(
                 await self.order(question),
                 lambda each: self.may_pull(question, each),
-                lambda each, own: each.registry.resolve(own, repository, reference),
+                lambda each, own: _named(each, own, question),
             )
         inner = await _inside(question, door) if door else None
         self._not_asked(question)
@@ -75,6 +77,15 @@ class VirtualRegistry(VirtualWrites, Unextended):
                 question.heard(each, "not asked", kept)
 
 
+async def _named(door: Door, call: Call, question: Question) -> Descriptor:
+    try:
+        return await door.registry.resolve(call, question.repository, question.reference)
+    except ABSENT:
+        if not question.proven:
+            raise
+        return await door.registry.stat_blob(call, question.repository, Digest.parse(question.reference))
+
+
 async def _inside(question: Question, door: Door) -> Explanation | None:
     """What the member itself says of it, where it is one of ours; its words become the reason."""
     if door.kind == "remote":
@@ -83,8 +94,8 @@ async def _inside(question: Question, door: Door) -> Explanation | None:
         found = await door.ask(door.registry.why(question.onward(), question.repository, question.reference))
     except RegistryError:
         return None
-    if door.kind != "local":
-        said = f"there: {found.answered or 'nobody'} ({found.rule})"
+    if door.kind != "local" and found.answered:  # of a blob it says nothing
+        said = f"there: {found.answered} ({found.rule})"
         place = next(at for at, each in enumerate(question.asked) if each.outcome == "answered")
         question.asked[place] = question.asked[place].model_copy(update={"reason": said})
     return found

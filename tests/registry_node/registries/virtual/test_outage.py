@@ -130,6 +130,19 @@ async def test_why_tells_the_whole_story_of_an_outage() -> None:
     assert (nobody.rule, nobody.answered) == ("unmatched: deny", None)
 
 
+async def test_why_knows_layers_and_manifests_by_their_digests() -> None:
+    members = Members("one", "two")
+    image = await push(members["two"], "apps/api", b"layer", tags=["1.0"])
+    virtual = members.virtual(unmatched="members")
+    for digest in (image.digest, Digest.of(b"layer")):
+        told = await virtual.why(DEV, "apps/api", str(digest))
+        assert (told.answered, told.digest) == ("two", str(digest))
+        assert [(each.member, each.outcome) for each in told.asked] == [("one", "absent"), ("two", "answered")]
+    nobody = await virtual.why(DEV, "apps/api", str(Digest.of(b"nowhere")))
+    assert (nobody.answered, nobody.digest) == (None, None)
+    assert [each.outcome for each in nobody.asked] == ["absent", "absent"]
+
+
 async def test_the_newest_tag_cannot_be_told_while_a_local_member_is_down() -> None:
     members = Members("one", "two", "hub", hub="remote")
     for name in ("two", "one", "hub"):
