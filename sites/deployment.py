@@ -95,12 +95,11 @@ def _taken_ports(host: DesiredHost, facts: HostFacts) -> list[HostError]:
             next=f"stop that program, or give {node.name} another port in the topology",
         )
         for node in host.nodes
-        if node.settings.listen.port in facts.ports
-        and not _runs_there(node.name, node.settings.listen.port, host, facts)
+        if node.settings.listen.port in facts.ports and not _ours(node.settings.listen.port, facts)
     ]
 
 
-def _runs_there(node: str, port: int, host: DesiredHost, facts: HostFacts) -> bool:
+def _ours(port: int, facts: HostFacts) -> bool:
     """Whether a unit of ours listens there: this node's, or that of one whose port moves in the same plan."""
     holders = {f"(process {unit.pid})" for unit in facts.units.values() if unit.pid}
     return any(facts.ports[port].endswith(each) for each in holders)

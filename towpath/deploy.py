@@ -224,6 +224,9 @@ def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, f
     """The rows that change something; unchanged nodes are counted."""
     rows = [row for each in plans.values() for row in each.all_rows]
     _show_rows(workspace, rows, out, full=full)
+    for host, each in plans.items():
+        if by := each.facts.lock:
+            out.talk(f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})")
     unchanged = sum(not node.actions for each in plans.values() for node in each.nodes)
     out.talk(f"Plan: {_counted(rows)}. {unchanged} nodes unchanged.")
 
