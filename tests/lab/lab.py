@@ -113,10 +113,13 @@ class Lab:
         check: bool = True,
         timeout: float = 110,
         stdin: str = "",
+        at: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command on the operator's network. Raises LabError with what it said, unless ``check`` is False."""
-        program = find(argv[0]) or argv[0]
-        whole = self.argv([program, *argv[1:]], cwd=cwd)
+        """Runs a command of this machine on the operator's network, or on that of a host (``at``), as a client there would.
+        Raises LabError with what it said, unless ``check`` is False."""
+        own = [find(argv[0]) or argv[0], *argv[1:]]
+        there = ["nsenter", f"--target={self._order('leader', host=at)}", "--net", "--"] if at else []
+        whole = self.argv([*there, *own], cwd=cwd)
         return _finish(whole, self.environment(env), check, timeout, stdin)
 
     def towpath(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
