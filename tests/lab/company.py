@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trustme
+
+from sites.state import Runs, StateFolder
 from tests.lab.lab import Lab, LabError
 from topology.load import load
 from towpath.first_secrets import create_missing
@@ -25,6 +28,7 @@ users:
   dev: {password: {file: secrets/dev.bcrypt}}
   ci-runner: {robot: true, token: {file: secrets/ci-runner.token}}
   k8s-us: {robot: true, token: {file: secrets/k8s-us.token}}
+tls: {ca: {cert: pki/ca.crt, key: {file: secrets/ca.key}}}
 scopes:
   sandbox:
     class: dev
@@ -47,8 +51,12 @@ nodes:
   prod-eu-2: {kind: local, scope: prod, role: replica, site: eu, host: eu-2, port: 5003}
   prod-us-1: {kind: local, scope: prod, role: replica, site: us, host: us-1, port: 5003}
   prod-us-2: {kind: local, scope: prod, role: replica, site: us, host: us-2, port: 5003}
+trust:
+  release-key: {type: key, file: trust/release.pub}
+gates:
+  signed: {type: signature, by: [release-key]}
 promotions:
-  - {id: to-prod, from: ci, to: prod, by: [ci-runner], tags: ['{tag}']}
+  - {id: to-prod, from: ci, to: prod, by: [ci-runner], gates: [signed], tags: ['{tag}']}
 replications:
   - {id: prod-everywhere, from: prod-eu-1, to: [prod-eu-2, prod-us-1, prod-us-2], on: event, deletes: trash}
 """
@@ -61,6 +69,7 @@ sites:
   eu: {{hosts: {{{host}: {{ssh: deploy@{address}}}}}}}
 users:
   dev: {{password: {{file: secrets/dev.bcrypt}}}}
+tls: {{ca: {{cert: pki/ca.crt, key: {{file: secrets/ca.key}}}}}}
 scopes:
   sandbox:
     class: dev
@@ -107,6 +116,14 @@ class Company:
         loaded = load(folder / "topology.yaml").topology
         assert loaded is not None, "the topology of a test is valid"
         create_missing(loaded)
+        authority = trustme.CA()
+        (folder / "pki").mkdir()
+        authority.cert_pem.write_to_path(str(folder / "pki" / "ca.crt"))
+        authority.private_key_pem.write_to_path(str(folder / "secrets" / "ca.key"))
+        state = StateFolder(folder / ".towpath")
+        state.claim(loaded.metadata.name, folder / "topology.yaml", Runs.HOSTS)
+        (lab.folder / "releases").mkdir(exist_ok=True)
+        state.releases.symlink_to(lab.folder / "releases")  # the same release in every test: packed once
         return cls(lab, folder, lab.known_hosts)
 
     @classmethod
@@ -155,8 +172,9 @@ class Company:
         )
 
     def skopeo(self, *words: str, at: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
-        """At the operator, or on a host's network."""
-        return self.lab.run(["skopeo", *words], at=at, check=check, cwd=self.folder)
+        """At the operator, or on a host's network; it believes the company's authority."""
+        believed = {"SSL_CERT_FILE": str(self.folder / "pki" / "ca.crt")}
+        return self.lab.run(["skopeo", *words], at=at, check=check, cwd=self.folder, env=believed)
 
     def active(self, host: str, node: str = "sandbox-1") -> bool:
         """Whether the node's unit runs, as systemd on the host says."""
