@@ -93,20 +93,15 @@ def test_ci_promotes_and_a_cluster_in_us_pulls_from_its_own_site(acme: Company, 
     acme.towpath("promote", "to-prod", "apps/api:v1.0", env=as_robot, expect=4)
     acme.towpath("sign", "--key", "secrets/release.key", "ci/apps/api:v1.0", env=as_robot)
     acme.towpath("promote", "to-prod", "apps/api:v1.0", env=as_robot)
-    acme.towpath("replicate", env=as_robot)
+    acme.towpath("replicate", "prod-everywhere", env=as_robot)
     pulled = f"oci:{tmp_path / 'back'}:1.0"
-    cluster = ("--src-creds", f"k8s-us:{acme.secret('k8s-us.token')}")
+    cluster = f"k8s-us:{acme.secret('k8s-us.token')}"
     for host in ("us-1", "us-2"):
         source = f"docker://{acme.lab.hosts[host].address}:5003/apps/api:v1.0"
-        acme.skopeo("copy", "--all", *cluster, source, pulled, at="us-2")
+        acme.skopeo("copy", "--all", "--src-creds", cluster, source, pulled, at="us-2")
         assert _digest(tmp_path / "back") == _digest(Path(image.split(":")[1]))
-    refused = acme.skopeo(
-        "inspect",
-        "--creds",
-        cluster[2],
-        f"docker://{acme.lab.hosts['eu-2'].address}:5003/apps/api:v1.0",
-        check=False,
-    )
+    elsewhere = f"docker://{acme.lab.hosts['eu-2'].address}:5003/apps/api:v1.0"
+    refused = acme.skopeo("inspect", "--creds", cluster, elsewhere, check=False)
     assert refused.returncode != 0, "the cluster in us may pull in us only"
 
 
