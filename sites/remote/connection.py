@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand, operation
 from pyinfra.api.command import QuoteString
@@ -20,6 +21,7 @@ from sites.on_host import program
 from sites.remote import host_keys
 
 SECONDS = 8  # for a connection, a banner, a login and a channel each: paramiko's own patience knows no cut link
+_SILENCE = 20  # after which a link counts as cut, instead of the whole time that a change may take
 _SUDO = ("sudo: ", "sudo-rs: ")
 
 
@@ -104,7 +106,16 @@ class Connections:
             host.connect(show_errors=False, raise_exceptions=True)
         except ConnectError as error:
             raise _unreachable(error) from error
+        _notice_a_cut(host)
         return host
+
+
+def _notice_a_cut(host: Host) -> None:
+    """A cut link says nothing. We ask now and then, and what nobody acknowledges ends the connection (tcp(7))."""
+    transport = cast(Any, host.connector).client.get_transport()
+    transport.set_keepalive(SECONDS)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE * 1000)
 
 
 def _data(host: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +154,8 @@ def _answered(lines: list[str], errors: list[str], succeeded: bool) -> list[dict
             found.append(json.loads(line))
     if succeeded or (found and "failed" in found[-1]):
         return found
+    if not errors and len(found) == len(lines):  # it was doing well when we heard the last of it
+        raise Failed("host-lost", "stopped answering", next="run the same command again: it goes on from there")
     raise _unfit("\n".join([*errors, *lines]))
 
 

@@ -35,6 +35,7 @@ def empty(lab: Lab) -> Iterator[None]:
     """The host is an empty machine, before and after."""
     lab.reset(HOST)
     yield
+    lab.mend()
     lab.reset(HOST)
 
 
@@ -176,39 +177,41 @@ def _apply_after_unlock(company: Company) -> None:
 # -- a host that was deployed to
 
 
+@pytest.fixture(scope="module")
+def deployed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Company:
+    """The host with its node: its tests leave it serving."""
+    lab.reset(HOST)
+    company = Company.small(lab, tmp_path_factory.mktemp("deployed"), HOST)
+    company.towpath("apply")
+    return company
+
+
 class TestADeployedHost:
-    @pytest.fixture(scope="class")
-    def small(self, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Company:
-        lab.reset(HOST)
-        company = Company.small(lab, tmp_path_factory.mktemp("small"), HOST)
-        company.towpath("apply")
-        return company
-
-    def test_a_stopped_node_is_drift_and_apply_starts_it(self, lab: Lab, small: Company) -> None:
+    def test_a_stopped_node_is_drift_and_apply_starts_it(self, lab: Lab, deployed: Company) -> None:
         lab.on(HOST, "systemctl stop towpath-sandbox-1")
-        (row,) = small.towpath("drift", "-o", "json", expect=3).rows
+        (row,) = deployed.towpath("drift", "-o", "json", expect=3).rows
         assert "inactive" in row["change"]
-        small.towpath("apply")
-        assert small.active(HOST)
+        deployed.towpath("apply")
+        assert deployed.active(HOST)
 
-    def test_a_node_that_dies_is_started_again_by_systemd(self, lab: Lab, small: Company) -> None:
+    def test_a_node_that_dies_is_started_again_by_systemd(self, lab: Lab, deployed: Company) -> None:
         pid = lab.on(HOST, "systemctl show -P MainPID towpath-sandbox-1").stdout.strip()
         lab.on(HOST, f"kill -9 {pid}")
         lab.on(HOST, f"until systemctl is-active towpath-sandbox-1 && ! kill -0 {pid}; do sleep 0.2; done")
         assert lab.on(HOST, "systemctl show -P MainPID towpath-sandbox-1").stdout.strip() != pid
 
-    def test_a_saved_plan_holds_as_long_as_nothing_moved(self, lab: Lab, small: Company) -> None:
-        small.edit("bytes: 1GiB", "bytes: 2GiB")
-        small.towpath("plan", "--save", "plan.json")
+    def test_a_saved_plan_holds_as_long_as_nothing_moved(self, lab: Lab, deployed: Company) -> None:
+        deployed.edit("bytes: 1GiB", "bytes: 2GiB")
+        deployed.towpath("plan", "--save", "plan.json")
         lab.on(HOST, "chmod 0600 /etc/systemd/system/towpath-sandbox-1.service")
-        said = small.towpath("apply", "plan.json", "-o", "json", expect=6)
+        said = deployed.towpath("apply", "plan.json", "-o", "json", expect=6)
         assert said.codes == ["plan-stale"]
         assert f"host {HOST}" in said.err
-        small.towpath("plan", "--save", "plan.json")
-        small.towpath("apply", "plan.json")
-        assert small.towpath("plan", "-o", "json").rows == []
+        deployed.towpath("plan", "--save", "plan.json")
+        deployed.towpath("apply", "plan.json")
+        assert deployed.towpath("plan", "-o", "json").rows == []
 
-    def test_a_release_that_does_not_serve_is_taken_back(self, lab: Lab, small: Company, tmp_path: Path) -> None:
+    def test_a_release_that_does_not_serve_is_taken_back(self, lab: Lab, deployed: Company, tmp_path: Path) -> None:
         """The node runs as before, on its former release; the next apply of a good one has nothing to do."""
         for room in ROOMS:
             shutil.copytree(TOP / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
@@ -216,14 +219,16 @@ class TestADeployedHost:
         server.write_text(server.read_text() + "\nraise RuntimeError('a release with a fault')\n")
         link = "readlink /opt/towpath/nodes/sandbox-1"
         before = lab.on(HOST, link).stdout
-        said = small.towpath("apply", "-o", "json", expect=7, env={"PYTHONPATH": str(tmp_path)}, timeout=280)
+        said = deployed.towpath("apply", "-o", "json", expect=7, env={"PYTHONPATH": str(tmp_path)}, timeout=280)
         assert said.rows[-1]["outcome"] == "rolled back"
         assert lab.on(HOST, link).stdout == before
-        assert small.active(HOST)
-        small.towpath("status")
+        assert deployed.active(HOST)
+        deployed.towpath("status")
 
-    def test_a_host_that_was_lost_and_replaced_by_an_empty_one_is_brought_back(self, lab: Lab, small: Company) -> None:
+    def test_a_host_that_was_lost_and_replaced_by_an_empty_one_is_brought_back(
+        self, lab: Lab, deployed: Company
+    ) -> None:
         lab.reset(HOST)
         assert untouched(lab)
-        small.towpath("apply")
-        assert small.active(HOST)
+        deployed.towpath("apply")
+        assert deployed.active(HOST)
