@@ -96,11 +96,11 @@ class TestAnEmptyHost:
         assert stranger.towpath("plan", "-o", "json").rows
 
     def test_a_user_who_may_not_become_root_is_told(self, lab: Lab, small: Company) -> None:
-        lab.on(HOST, "mv /etc/sudoers.d/deploy /root/sudoers")
+        lab.on(HOST, "mv /etc/sudoers.d/deploy /srv/sudoers")
         try:
             assert "NOPASSWD" in refused(small, "sudo-refused")
         finally:
-            lab.on(HOST, "mv /root/sudoers /etc/sudoers.d/deploy")
+            lab.on(HOST, "mv /srv/sudoers /etc/sudoers.d/deploy")
         assert untouched(lab)
 
     def test_a_key_that_is_not_let_in_is_told(self, lab: Lab, small: Company, tmp_path: Path) -> None:
