@@ -1,15 +1,17 @@
 """The key that signs a node's tokens, and what it signs: JWS in compact form, ES256 alone (RFC 7515; RFC 7518 section 3.4).
 
-The algorithm is never the token's choice and no key that it brings along is read.
+The algorithm is never the token's choice and no key that it brings along is read. Of joserfc its signatures alone are used:
+``joserfc.jwt`` would load encryption as well, which no token of ours has.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
-from joserfc import jwt
+from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
@@ -55,15 +57,18 @@ class SigningKey:
 
     def signed(self, typ: str, claims: dict[str, Any]) -> str:
         head = {"alg": ALGORITHM, "kid": self.kid, "typ": typ}
-        return jwt.encode(head, claims, self._key, algorithms=[ALGORITHM])
+        return jws.serialize_compact(head, json.dumps(claims), self._key, algorithms=[ALGORITHM])
 
     def verified(self, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Header and claims of what this key has signed; both are still to be looked at. Raises SignatureInvalid."""
         try:
-            token = jwt.decode(text, self._key, algorithms=[ALGORITHM])
+            signed = jws.deserialize_compact(text, self._key, algorithms=[ALGORITHM])
+            header, claims = signed.headers(), json.loads(signed.payload or b"")
         except (JoseError, ValueError, TypeError, RecursionError):
             raise SignatureInvalid from None
-        return dict(token.header), dict(token.claims)
+        if not isinstance(claims, dict):
+            raise SignatureInvalid
+        return dict(header), claims
 
 
 def _write_new(path: Path, content: bytes) -> None:

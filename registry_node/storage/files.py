@@ -11,9 +11,9 @@ index; their files are for replay alone, which hashes them, so nobody waits unti
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +24,6 @@ SLICE = 64 * 1024
 # What a hash takes at once: large enough that releasing the GIL pays.
 PIECE = 1024 * 1024
 WRITEBACK = 8 * 1024 * 1024
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 class BlobFiles:
@@ -158,14 +157,25 @@ def _write_all(descriptor: int, content: memoryview) -> None:
 def start_writeback(path: Path, before: int, after: int) -> None:
     """Lets the kernel begin to write what a growing file has gained, every WRITEBACK bytes, so that the fsync at its
     end is short. A hint: without sync_file_range (Linux) nothing happens."""
-    if _sync_file_range is None or before // WRITEBACK == after // WRITEBACK:
+    if before // WRITEBACK == after // WRITEBACK or (begin := _writeback()) is None:
         return
     start = before // WRITEBACK * WRITEBACK
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(after - start), ctypes.c_uint(2))
+        begin(descriptor, start, after - start)
     finally:
         os.close(descriptor)
+
+
+@cache
+def _writeback() -> Callable[[int, int, int], int] | None:
+    """``f(descriptor, offset, bytes)``: sync_file_range(2) with SYNC_FILE_RANGE_WRITE, where the system has it."""
+    import ctypes  # noqa: PLC0415 - with the first large blob that comes in
+
+    found = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if found is None:
+        return None
+    return lambda file, start, size: found(file, ctypes.c_int64(start), ctypes.c_int64(size), ctypes.c_uint(2))
 
 
 def pieces(path: Path, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 # For migrations alone (decision 0010).
 HISTORY = ("sqlalchemy", "alembic", "mako")
+# For other kinds of nodes, for tests, or later (decision 0014).
+NOT_YET = ("uvicorn", "click", "httpx", "prometheus_client", "ctypes")
 
 
 def loaded(code: str, *arguments: str) -> set[str]:
@@ -38,6 +40,18 @@ asyncio.run(main(pathlib.Path(sys.argv[1])))
 
 def test_a_node_that_takes_pushes_loads_no_schema_history(tmp_path: Path) -> None:
     assert loaded(PUSH, str(tmp_path)).isdisjoint(HISTORY)
+
+
+def test_a_node_starts_without_what_it_may_never_do(tmp_path: Path) -> None:
+    code = """
+import pathlib, sys
+from registry_node import server
+from registry_node.registries.local import LocalRegistry
+LocalRegistry.open(pathlib.Path(sys.argv[1])).close()
+"""
+    assert loaded(code, str(tmp_path)).isdisjoint(NOT_YET)
+    others = "import registry_node.exposition, registry_node.registries.mirror.opened"
+    assert loaded(others) >= {"httpx", "prometheus_client"}
 
 
 def test_an_older_index_loads_it(tmp_path: Path) -> None:
