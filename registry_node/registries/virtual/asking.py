@@ -14,10 +14,12 @@ from typing import TypeVar
 from oci_wire.errors import BlobUnknown, LoopDetected, ManifestUnknown, NameUnknown, RegistryError
 from oci_wire.extension import Asked
 from oci_wire.registry import Call
+from registry_node.access import Challenged
 from registry_node.registries.upstreams.failures import ABSENT
 from registry_node.registries.virtual.doors import Door
 from registry_node.registries.virtual.failed import MemberFailed
 from registry_node.registries.virtual.notes import MEMBER, pass_on, warn
+from registry_node.registries.virtual.rights import caller_of
 from registry_node.registries.virtual.routing import Way
 
 T = TypeVar("T")
@@ -103,9 +105,12 @@ class Question:
             warn(self.call, f"member {self.failed.member} could not answer; this is what {door.name} has")
 
     def unknown(self) -> RegistryError:
-        """The same words whether it is absent or forbidden; the log has why."""
+        """The same words whether it is absent or forbidden; the log has why. Whoever has not said who they are is asked."""
+        forbidden = any(each.outcome == "forbidden" for each in self.asked)
+        if forbidden and caller_of(self.call).anonymous:
+            # Also where it is absent, as at a node that lets nobody unnamed in.
+            return Challenged("sign in first: this needs an account", f"repository:{self.repository}:pull")
         if isinstance(self.absent, BlobUnknown | ManifestUnknown):
             return type(self.absent)(f"{self.repository} has no {self.reference[:140]} that you may pull")
-        forbidden = any(each.outcome == "forbidden" for each in self.asked)
         why = "unmatched" if not self.way.members else "no-grant" if forbidden else "absent"
         return NameUnknown(f"no repository {self.repository} that you may pull", why=why)

@@ -56,6 +56,9 @@ class VirtualLists(VirtualReads):
             sources.append(_source(door, own, partial(_tags, own, door, repository, size), _itself, keep))
         found = await merged(sources, _itself, after, limit, call)
         if found is None:
+            for each in self.doors_of(question.way):
+                if not each.rights.may_pull(caller_of(call), repository):
+                    question.heard(each, "forbidden")
             raise question.unknown()
         return found
 

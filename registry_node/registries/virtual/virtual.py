@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from oci_wire.descriptor import Descriptor
@@ -13,6 +12,7 @@ from oci_wire.errors import RegistryError
 from oci_wire.extension import Explanation
 from oci_wire.registry import Call
 from oci_wire.unextended import Unextended
+from registry_node.access import Challenged
 from registry_node.registries.upstreams.failures import ABSENT
 from registry_node.registries.virtual.asking import Question
 from registry_node.registries.virtual.doors import Door
@@ -43,15 +43,20 @@ class VirtualRegistry(VirtualWrites, Unextended):
             await each.aclose()
 
     async def why(self, call: Call, repository: str, reference: str) -> Explanation:
-        """The very question that a read asks, and what became of it. A digest may be a manifest's or a blob's."""
+        """The very question that a read asks, and what became of it. A digest may be a manifest's or a blob's. Raises
+        Challenged, as the read does."""
         question = self.question(call, repository, reference)
         found = door = None
-        with suppress(RegistryError):  # it is heard, member by member
+        try:
             door, found = await question.first(
                 await self.order(question),
                 lambda each: self.may_pull(question, each),
                 lambda each, own: _named(each, own, question),
             )
+        except Challenged:
+            raise
+        except RegistryError:
+            pass  # it is heard, member by member
         inner = await _inside(question, door) if door else None
         self._not_asked(question)
         return Explanation(

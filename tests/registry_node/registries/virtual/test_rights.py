@@ -11,6 +11,7 @@ from identity.grants import Action, Grant, WritePolicy
 from oci_wire.digest import Digest
 from oci_wire.errors import BlobUploadUnknown, Denied, ManifestUnknown, NameUnknown
 from oci_wire.registry import Call
+from registry_node.access import Challenged
 from registry_node.registries.virtual.sessions import load_or_create_key
 from tests.contract.content import image, index, push, push_blob
 from tests.registry_node.registries.virtual.conftest import Members
@@ -158,3 +159,19 @@ async def test_a_push_that_nobody_would_see_is_refused() -> None:
     await newest.put_manifest(PERSON, "apps/api", image(b"ours"), tags=["1.0"])
     assert (await newest.resolve(PERSON, "apps/api", "1.0")).digest == ours.digest
     assert (await virtual.resolve(PERSON, "apps/api", "1.0")).digest == there.digest
+
+
+async def test_whoever_has_not_said_who_they_are_is_asked() -> None:
+    """Some clients (containerd, BuildKit) sign in only when a 401 asks them to: a 404 would be the end."""
+    members = Members("ours", "open")
+    await push(members["ours"], "apps/api", b"layer", tags=["1.0"])
+    nobody = Call("")
+    virtual = members.virtual(unmatched="members", grants={"ours": (grant("dev", Action.PULL),)})
+    for ask in (virtual.resolve, virtual.get_manifest, virtual.why):
+        for reference in ("1.0", "none"):
+            with pytest.raises(Challenged) as caught:
+                await ask(nobody, "apps/api", reference)
+            assert caught.value.scope == "repository:apps/api:pull"
+    with pytest.raises(Challenged):
+        await virtual.tags(nobody, "apps/api")
+    assert (await virtual.resolve(PERSON, "apps/api", "1.0")).size
