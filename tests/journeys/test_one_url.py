@@ -68,6 +68,8 @@ def test_ours_and_the_hub_s_by_one_address_also_when_the_hub_is_away(tmp_path: P
             deployment.up()
             deployment.towpath("copy", image, "everything/acme/api:1", user="dev")
             assert pull(deployment, "acme/api:1").headers["x-towpath-member"] == "team-images"
+            assert pull(deployment, "acme/api:1", user="").status_code == 401, "clients sign in when they are asked to"
+            deployment.towpath("why", "everything/acme/api:1", user="dev")
             found = pull(deployment, "library/alpine:3", user="")
             assert (found.content, found.headers["x-towpath-member"]) == (base.content, "hub-cache")
             assert pull(deployment, "acme/api:2").status_code == 404, "nobody's image but ours has our name"
