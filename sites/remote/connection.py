@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from paramiko.ssh_exception import SSHException
 from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand, operation
 from pyinfra.api.command import QuoteString
 from pyinfra.api.exceptions import ConnectError, NestedOperationError, PyinfraError
@@ -22,6 +23,7 @@ from sites.remote import host_keys
 
 SECONDS = 8  # for a connection, a banner, a login and a channel each: paramiko's own patience knows no cut link
 _SILENCE = 20  # after which a link counts as cut, instead of the whole time that a change may take
+_CUT = (SSHException, EOFError, OSError)  # what paramiko raises for a connection that ends
 _SUDO = ("sudo: ", "sudo-rs: ")
 
 
@@ -74,7 +76,7 @@ class Connections:
     def look(self, host: str, told: dict[str, Any], seconds: int) -> dict[str, Any]:
         """Raises Failed."""
         found: dict[str, Any] | None = None
-        with suppress(PyinfraError):
+        with suppress(PyinfraError, *_CUT):
             found = self._connected(host).get_fact(Look, _stdin=[json.dumps(told)], _timeout=seconds)
         if found is None:
             raise Failed(
@@ -86,18 +88,18 @@ class Connections:
 
     def change(self, host: str, told: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
         """The lines that ``on_host/change.py`` answered. Raises Failed."""
-        target = self._connected(host)
+        target, content = self._connected(host), json.dumps(_with_archives(told))
         before = len(target.op_hash_order)
         with ctx_host.use(target):
             try:
-                change(told=json.dumps(_with_archives(told)), seconds=seconds)
+                change(told=content, seconds=seconds)
             except NestedOperationError:
                 pass  # its lines say which action failed
-            except PyinfraError as error:
-                raise Failed("host-lost", "stopped answering", why=str(error)) from None
+            except (PyinfraError, *_CUT) as error:
+                raise _lost(str(error)) from None
         meta = self._state.get_op_data_for_host(target, target.op_hash_order[before]).operation_meta
         if not meta.is_complete():
-            raise Failed("host-lost", "stopped answering", next="run the same command again: it goes on from there")
+            raise _lost()
         return _answered(meta.stdout_lines, meta.stderr_lines, meta.did_succeed())
 
     def _connected(self, name: str) -> Host:
@@ -155,8 +157,12 @@ def _answered(lines: list[str], errors: list[str], succeeded: bool) -> list[dict
     if succeeded or (found and "failed" in found[-1]):
         return found
     if not errors and len(found) == len(lines):  # it was doing well when we heard the last of it
-        raise Failed("host-lost", "stopped answering", next="run the same command again: it goes on from there")
+        raise _lost()
     raise _unfit("\n".join([*errors, *lines]))
+
+
+def _lost(why: str = "") -> Failed:
+    return Failed("host-lost", "stopped answering", why=why, next="run the same command again: it goes on from there")
 
 
 def _unreachable(error: ConnectError) -> Failed:
