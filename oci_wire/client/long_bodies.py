@@ -84,12 +84,17 @@ async def taken(response: httpx.Response, most: int, sink: Sink, run: Run) -> As
 
 def _slice(stream: SocketStream, left: int, sink: Sink) -> tuple[int, bool]:
     """On a thread: bytes that the sink got, at most ``left``, and whether the connection has ended. Raises
-    httpcore.ReadError, and what the sink raises."""
+    httpcore.ReadError (only when the sink got nothing: what it has must be counted), and what the sink raises."""
     until, came, ended = time.monotonic() + _SLICE, 0, False
     with _buffer() as buffer, memoryview(buffer) as whole:
         while came < left and not ended and time.monotonic() < until:
             with whole[: left - came] as view:
-                filled, ended = _filled(stream, view)
+                try:
+                    filled, ended = _filled(stream, view)
+                except httpcore.ReadError:
+                    if not came:
+                        raise
+                    return came, True
                 if filled:
                     with view[:filled] as piece:
                         sink(piece)

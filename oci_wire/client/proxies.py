@@ -3,6 +3,8 @@
 Through a proxy it is the proxy that connects, by a name that it looks up itself. So a name is judged here as far as can be
 known here (``Reach``): an address in a URL, and all that our own name server says. What only the proxy can look up is left
 to it: such networks often have no name server for the outside.
+
+A proxy that wants TLS for itself (``https://``) is refused: the registry's TLS would have to go inside of it.
 """
 
 from __future__ import annotations
@@ -10,13 +12,12 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import httpcore
 
 Choose = Callable[[str, str, int], str | None]  # scheme, host and port of a URL: its proxy's URL; None: none
-SCHEMES = ("http", "https")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -26,7 +27,8 @@ def no_proxy(scheme: str, host: str, port: int) -> None:
 
 def environment() -> Choose:
     """HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY as they are now, read as curl and docker do; never for this
-    machine's own addresses. What is no HTTP proxy (socks) is passed over."""
+    machine's own addresses. A socks proxy is passed over; any other one is given, for ``Ways`` to refuse what it cannot
+    use."""
     known = getproxies_environment()
 
     def choose(scheme: str, host: str, port: int) -> str | None:
@@ -34,7 +36,7 @@ def environment() -> Choose:
         if not found or _is_loopback(host) or proxy_bypass(f"{host}:{port}", known):
             return None
         found = found if "://" in found else f"http://{found}"
-        return found if urlsplit(found).scheme in SCHEMES else None
+        return None if urlsplit(found).scheme.startswith("socks") else found
 
     return choose if known else no_proxy
 
@@ -42,6 +44,16 @@ def environment() -> Choose:
 def always(url: str) -> Choose:
     """This one, for everybody."""
     return lambda scheme, host, port: url
+
+
+def _checked(proxy: SplitResult) -> SplitResult:
+    """Raises httpcore.ProxyError, which never shows the password."""
+    if proxy.scheme == "http":
+        return proxy
+    raise httpcore.ProxyError(
+        f"the proxy {proxy.scheme}://{proxy.hostname} cannot be used, only one of http://host:port: say so in HTTPS_PROXY; "
+        "TLS to the registry goes through it all the same"
+    )
 
 
 def _is_loopback(host: str) -> bool:
@@ -81,7 +93,7 @@ class Ways:
     def _through(self, url: str) -> httpcore.AsyncHTTPProxy:
         found = self._pools.get(url)
         if found is None:
-            parts = urlsplit(url)
+            parts = _checked(urlsplit(url))
             user = (unquote(parts.username), unquote(parts.password or "")) if parts.username is not None else None
             found = self._pools[url] = httpcore.AsyncHTTPProxy(
                 proxy_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",

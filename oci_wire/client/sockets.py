@@ -11,6 +11,7 @@ import asyncio
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -86,8 +87,9 @@ class SocketStream(httpcore.AsyncNetworkStream):
             raise httpcore.ReadError(str(error)) from error
 
     def receive_into(self, view: memoryview, seconds: float) -> int:
-        """For a thread, which has the connection to itself: what is there, waiting for it at most so long. 0: the other
-        side has ended. Raises TimeoutError, OSError."""
+        """For a thread, which has the connection to itself: what is there, waiting for it at most so long, also when
+        parts of a TLS record come meanwhile. 0: the other side has ended. Raises TimeoutError, OSError."""
+        until = time.monotonic() + seconds
         while True:
             event = select.POLLIN
             try:
@@ -98,16 +100,20 @@ class SocketStream(httpcore.AsyncNetworkStream):
                 event = select.POLLOUT
             except (ssl.SSLWantReadError, *_NOT_YET):
                 pass
-            if not _polled(self._socket, event, seconds):
+            left = until - time.monotonic()
+            if left <= 0 or not _polled(self._socket, event, left):
                 raise TimeoutError("nothing came")
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         """Raises httpcore's ConnectTimeout and ConnectError, its cause ssl's when the certificate is not trusted. One
-        that was kept is encrypted already, to that very host."""
+        that was kept is encrypted already, to that very host; any other one gets no second layer."""
         if isinstance(self._socket, ssl.SSLSocket):
-            return self
+            if self.kept:
+                return self
+            self._socket.close()
+            raise httpcore.ConnectError("TLS within TLS is not spoken")
         try:
             wrapped = ssl_context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
@@ -211,7 +217,10 @@ def _wake(woken: asyncio.Future[None]) -> None:
 
 def _is_readable(connection: socket.socket) -> bool:
     """Whether an idle connection has something to say: it has ended, or is of no more use."""
-    return connection.fileno() < 0 or _polled(connection, select.POLLIN, 0)
+    if connection.fileno() < 0:
+        return True
+    decrypted = connection.pending() if isinstance(connection, ssl.SSLSocket) else 0  # poll does not see it
+    return decrypted > 0 or _polled(connection, select.POLLIN, 0)
 
 
 def _polled(connection: socket.socket, event: int, seconds: float) -> bool:

@@ -29,11 +29,15 @@ def _checked_url(url: str) -> str:
 
 
 def _checked_proxy(said: str) -> str:
-    """``environment``, ``none``, or an http(s) address without credentials."""
+    """``environment``, ``none``, or an http address without credentials."""
     if said in ("environment", "none"):
         return said
     parts = urlsplit(said)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+    if parts.scheme == "https":
+        raise ValueError(
+            "TLS to a proxy itself is not spoken: say http://host:port; TLS to the registry goes through it all the same"
+        )
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query:
         raise ValueError("a proxy is `environment`, `none`, or an address like http://proxy.example:3128")
     if parts.username is not None:
         raise ValueError(

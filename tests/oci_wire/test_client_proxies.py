@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from oci_wire.client import RemoteRegistry
 from oci_wire.client.addresses import CheckedTransport, Reach
@@ -21,6 +22,7 @@ from oci_wire.client.proxies import Choose, always, environment, no_proxy
 from oci_wire.digest import Digest
 from oci_wire.errors import Forbidden, Unreachable, Unsupported
 from oci_wire.registry import Call
+from registry_node.settings.mirror import Remote
 from tests.certificates import Authority
 from tests.oci_wire.test_client_connections import certified, listening, serving
 
@@ -118,6 +120,39 @@ async def test_the_environment_says_which_and_for_whom(
         assert len(proxy.asked) == 1
 
 
+async def test_a_proxy_that_wants_tls_for_itself_is_refused_and_not_gone_around(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = 0
+
+    async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        writer.close()
+
+    async with listening(counting) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://ana:s3cret@127.0.0.1:{port}")
+        async with through(environment(), authority) as remote:
+            with pytest.raises(Unreachable, match=r"https://127\.0\.0\.1 cannot be used") as caught:
+                await remote.open_blob(CALL, "a/b", DIGEST)
+    assert connected == 0
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("https://proxy.example:3128", "TLS to a proxy itself is not spoken"),
+        ("socks5://proxy.example", "an address like http://proxy.example:3128"),
+        ("http://ana:s3cret@proxy.example", "credentials never stand in an address"),
+    ],
+)
+def test_proxies_that_settings_may_not_name(said: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Remote(name="far", url="https://registry.example", proxy=said)
+    assert Remote(name="far", url="https://registry.example", proxy="http://p:1/").proxy == "http://p:1"
+
+
 @pytest.mark.parametrize(
     ("variables", "url", "expected"),
     [
@@ -127,6 +162,7 @@ async def test_the_environment_says_which_and_for_whom(
         ({"HTTP_PROXY": "http://p:1"}, "https://a.example", None),
         ({"ALL_PROXY": "http://p:1"}, "https://a.example", "http://p:1"),
         ({"HTTPS_PROXY": "socks5://p:1"}, "https://a.example", None),
+        ({"HTTPS_PROXY": "https://p:1"}, "https://a.example", "https://p:1"),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, "https://a.example", None),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "example"}, "https://a.example", None),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.example:444"}, "https://a.example", "http://p:1"),
