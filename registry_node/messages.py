@@ -210,7 +210,7 @@ class Response:
                 return sent
             await send({"type": "http.response.body", "body": body, "more_body": True})
         elif not bodiless:
-            sent = await self._from_file(self.body, send) or await self._stream(self._parts(self.body), send, hung_up)
+            sent = await self._from_file(self.body, send) or await self._stream(self.body, send, hung_up)
         if before_end is not None:
             await before_end
         await send({"type": "http.response.body", "body": b""})
@@ -232,16 +232,16 @@ class Response:
                 raise ClientGone from None
         return body.length
 
-    def _parts(self, body: BlobStream | AsyncIterator[bytes]) -> AsyncIterator[FilePart | bytes]:
-        chunks = body.chunks if isinstance(body, BlobStream) else body
-        return chunks.parts() if self.zero_copy and isinstance(chunks, InParts) else chunks
-
     async def _stream(
-        self, parts: AsyncIterator[FilePart | bytes], send: Send, hung_up: Callable[[], Awaitable[None]]
+        self, body: BlobStream | AsyncIterator[bytes], send: Send, hung_up: Callable[[], Awaitable[None]]
     ) -> int:
         """A server swallows what it is sent for a client that is gone: without looking, a large blob would be read to
         its end for nobody."""
+        chunks = body.chunks if isinstance(body, BlobStream) else body
         sent, gone = 0, asyncio.ensure_future(hung_up())
+        parts: AsyncIterator[FilePart | bytes] = chunks
+        if isinstance(chunks, InParts):  # what others fill, who may never go on
+            parts = _unless_gone(chunks.parts() if self.zero_copy else chunks, gone)
         try:
             async for part in parts:
                 if gone.done():
@@ -258,6 +258,30 @@ class Response:
         close = getattr(self.body, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _unless_gone(
+    parts: AsyncIterator[FilePart | bytes], gone: asyncio.Future[None]
+) -> AsyncIterator[FilePart | bytes]:
+    """The same, while the client is there: also the wait for the next one ends. Raises ClientGone."""
+    while True:
+        following = asyncio.ensure_future(_next(parts))
+        try:
+            await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise ClientGone
+        except BaseException:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            raise
+        part = following.result()
+        if part is None:
+            return
+        yield part
+
+
+async def _next(parts: AsyncIterator[FilePart | bytes]) -> FilePart | bytes | None:
+    return await anext(parts, None)
 
 
 async def _send_part(part: FilePart | bytes, send: Send) -> int:

@@ -41,9 +41,10 @@ Open = Callable[[int], Awaitable[tuple[str, BlobStream]]]  # from this byte on; 
 
 
 class Follower(Protocol):
-    """Somebody who reads. ``at``: the next byte that they need from here."""
+    """Somebody who reads the bytes up to ``stop`` (0: not known yet). ``at``: the next byte that they need from here."""
 
     at: int
+    stop: int
 
 
 class _NotKept(Exception):
@@ -95,7 +96,7 @@ class Fill:
         try:
             self._file = FileIO(part.incoming.path)
         except OSError:  # nothing can be written there
-            self.stored = False
+            self.stored, self._window_at = False, self.received
 
     # The side of the upstream
 
@@ -216,8 +217,10 @@ class Fill:
         self._window.append(piece)
 
     def _in_window(self) -> int:
-        """Its bytes, without those that all readers have: they are dropped."""
-        least = min((each.at for each in self.readers), default=self.received)
+        """Its bytes, without those that all readers have: they are dropped. Who has all of theirs waits for the end of
+        the blob, and holds up nobody."""
+        needed = (each.at for each in self.readers if not each.stop or each.at < each.stop)
+        least = min(needed, default=self.received)
         while self._window and self._window_at + len(self._window[0]) <= least:
             self._window_at += len(self._window.popleft())
         return sum(map(len, self._window))

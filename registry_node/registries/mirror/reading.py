@@ -46,15 +46,16 @@ class Reading(AsyncIterator[bytes]):
             if (end := min(fill.in_file, may, self.at + most)) > self.at:
                 return fill.part(self.at, end)
             if self.at < self.stop and fill.in_file <= self.at < fill.received:
-                self._take()
+                self._take(fill.from_window(self.at, self.stop))
+            elif not fill.stored and self.at < (end := min(fill.in_file, self.stop)):
+                self._take(await fill.read(fill.part(self.at, end)))  # less than WITHHELD: what follows goes by
             elif fill.error is not None and not fill.verified:
                 raise fill.error
             else:
                 await fill.news()
         return None
 
-    def _take(self) -> None:
-        piece = self.fill.from_window(self.at, self.stop)
+    def _take(self, piece: bytes) -> None:
         self._held += piece
         self.at += len(piece)
         self.fill.tell()
