@@ -79,7 +79,7 @@ def _pair(topology: Topology, node: str, target: Target, kept: Path, now: dateti
         return None
     names = names_of(topology, node, target)
     renew_before = topology.tls.renew_before or RENEW_BEFORE
-    authority, key = _authority(topology)
+    authority, key = _authority(topology, now)
     pair = _kept(kept, node)
     if pair and _good(pair, authority, names, now + min(renew_before, LIFE / 2)):
         return pair
@@ -111,12 +111,21 @@ def issue(authority: x509.Certificate, key: _SigningKey, node: str, names: Itera
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .add_extension(_identifier(authority, key), critical=False)
         .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     )
     plain = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = certificate.public_bytes(Encoding.PEM) + authority.public_bytes(Encoding.PEM)
     return Pair(chain, plain)
+
+
+def _identifier(authority: x509.Certificate, key: _SigningKey) -> x509.AuthorityKeyIdentifier:
+    """As the authority calls its own key, which need not be a hash of it (RFC 5280, 4.2.1.1)."""
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _general(name: str) -> x509.GeneralName:
@@ -126,13 +135,21 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _authority(topology: Topology) -> tuple[x509.Certificate, _SigningKey]:
+def _authority(topology: Topology, now: datetime) -> tuple[x509.Certificate, _SigningKey]:
     assert topology.tls is not None
     path = topology.base / topology.tls.ca.cert
     try:
         certificate = x509.load_pem_x509_certificate(_file(path, "tls.ca.cert"))
     except ValueError:
         raise _refusal("tls.ca.cert", f"{path} holds no certificate in PEM form") from None
+    if certificate.not_valid_after_utc <= now:
+        raise HostError(
+            "certificate-unusable",
+            f"{path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}",
+            where="tls.ca.cert",
+            why="no client believes a certificate of an expired authority",
+            next="put the renewed authority's certificate there (and its key at tls.ca.key), then apply again",
+        )
     try:
         key = load_pem_private_key(_secret(topology, topology.tls.ca.key, "tls.ca.key"), None)
     except (ValueError, TypeError):
@@ -151,11 +168,13 @@ def _kept(folder: Path, node: str) -> Pair | None:
 
 
 def _good(pair: Pair, authority: x509.Certificate, names: tuple[str, ...], until: datetime) -> bool:
-    """Whether a kept pair is of this authority, for these names, and lives long enough."""
+    """Whether a kept pair belongs together, is of this authority, for these names, and lives long enough."""
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate)
         named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         certificate.verify_directly_issued_by(authority)
+        if load_pem_private_key(pair.key, None).public_key() != certificate.public_key():
+            return False  # a run was cut between the two files
     except Exception:
         return False
     lives = certificate.not_valid_after_utc >= min(until, authority.not_valid_after_utc)

@@ -12,12 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from registry_node.settings import NodeSettings
 from sites import layout
 from sites.bundle import Release
-from sites.fronts import beside
+from sites.fronts import beside, neighbours_of
 from sites.host_placement import Given
 from sites.inventory import Target
 from sites.loopback import rendered
+from sites.node_grants import sources_of
 from sites.node_settings import settings_of
-from topology.model import Placed, Topology
+from topology.model import MirrorNode, Topology
 
 _TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - a unit file of names and paths
 _STOP_MARGIN = 5.0  # seconds beyond the node's own drain
@@ -138,12 +139,12 @@ def unit(topology: Topology, name: str, settings: NodeSettings, credentials: tup
 
 
 def _beside(topology: Topology, name: str) -> Iterator[str]:
-    """The data folders of other nodes of the host that a mirror or virtual reads at once."""
+    """The data folders on the node's host that it reads at once: of those that a mirror or virtual asks, and of a
+    mirror's neighbours. No other node's."""
     own = topology.nodes[name]
-    if own.kind == "local":
-        return
-    for other, node in topology.nodes.items():
-        if other != name and isinstance(node, Placed) and beside(own, node):
+    near = neighbours_of(topology, own) if isinstance(own, MirrorNode) else ()
+    for other in dict.fromkeys((*sources_of(topology, name), *near)):
+        if beside(own, topology.nodes[other]):
             yield str(layout.data(other))
 
 

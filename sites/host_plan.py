@@ -29,7 +29,8 @@ from sites.inventory import Target
 from sites.setting_changes import changes, shown_settings
 
 ADD, CHANGE, DESTROY = "+", "~", "-"
-_PENDING = b"files here are newer than the running process: the next apply restarts it\n"
+_PENDING = b"the node has not passed its health gate on the files here: the next apply restarts it\n"
+_PENDING_FIRST = _PENDING + b"nothing was here before them\n"
 TopologyPath = tuple[str | int, ...]
 
 
@@ -50,14 +51,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """``actions`` in order. ``starts``: they start or restart its process. ``was_there``: it ran here before, so that
-    there is something to go back to."""
+    """``actions`` in order. ``settle``: what is done when the node has passed its health gate after them. ``starts``: they
+    start or restart its process. ``was_there``: it ran here before, so that there is something to go back to."""
 
     node: DesiredNode
     rows: tuple[Row, ...] = ()
     actions: tuple[Action, ...] = field(default=(), repr=False)
     starts: bool = False
     was_there: bool = False
+    settle: tuple[Action, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """What one node lacks. ``pending``: an earlier run left files that the process does not run on."""
+    """What one node lacks. ``pending``: an earlier run left files on which it has not passed its health gate.
+    ``was_there``: before that, too."""
 
     files: tuple[File, ...]
     folders: tuple[Directory, ...]
@@ -119,9 +122,15 @@ class _Gap:
     pending: bool
     enable: bool
     restart: bool
+    was_there: bool
 
     def __bool__(self) -> bool:
-        return bool(self.files or self.folders or self.moved or self.enable or self.restart)
+        return bool(self.folders or self.enable or self.tried)
+
+    @property
+    def tried(self) -> bool:
+        """Whether what runs becomes another, which is on trial until it has passed the gate."""
+        return bool(self.files or self.moved or self.restart)
 
 
 def _gap(node: DesiredNode, facts: HostFacts) -> _Gap:
@@ -130,29 +139,36 @@ def _gap(node: DesiredNode, facts: HostFacts) -> _Gap:
     folders = tuple(each for each in node.directories if not _is(facts.paths.get(each.path), each))
     moved = link is None or (link.kind, link.target) != ("link", node.link[1])
     running = unit is not None and unit.active in ("active", "reloading")
-    pending = facts.paths.get(str(layout.pending(node.name))) is not None
-    restart = moved or not running or pending or any(_needs_restart(each, node, facts) for each in files)
-    return _Gap(files, folders, moved, running, pending, unit is None or unit.enabled != "enabled", restart)
+    pending = facts.paths.get(str(layout.pending(node.name)))
+    restart = moved or not running or bool(pending) or any(_needs_restart(each, node, facts) for each in files)
+    was_there = running and facts.paths.get(str(layout.unit_file(node.name))) is not None
+    was_there = was_there and not (pending and pending.sha256 == _pending(node, first=True).sha256)
+    enable = unit is None or unit.enabled != "enabled"
+    return _Gap(files, folders, moved, running, bool(pending), enable, restart, was_there)
+
+
+def _pending(node: DesiredNode, *, first: bool) -> File:
+    return File(str(layout.pending(node.name)), _PENDING_FIRST if first else _PENDING)
 
 
 def _node_plan(target: Target, node: DesiredNode, facts: HostFacts) -> NodePlan:
     gap = _gap(node, facts)
     if not gap:
         return NodePlan(node)
-    was_there = gap.running and facts.paths.get(str(layout.unit_file(node.name))) is not None
-    return NodePlan(node, tuple(_rows(target, node, facts, gap)), tuple(_actions(node, gap)), gap.restart, was_there)
+    rows, actions = tuple(_rows(target, node, facts, gap)), tuple(_actions(node, gap))
+    settle = (Remove(str(layout.pending(node.name))),) if gap.tried else ()
+    return NodePlan(node, rows, actions, gap.restart, gap.was_there, settle)
 
 
 def _actions(node: DesiredNode, gap: _Gap) -> Iterator[Action]:
     """What is replaced is kept first (but what an interrupted run left is nothing to go back to); ``pending`` stands from
-    before the first file until the process runs on them."""
-    pending = str(layout.pending(node.name))
+    before the first file until the node has passed its health gate (``settle``)."""
     yield from (MakeDirectory(each) for each in gap.folders)
     if not gap.pending:
         replaced = (*(each.path for each in gap.files), *((node.link[0],) if gap.moved else ()))
         yield Keep(str(layout.former(node.name)), replaced)
-    if gap.restart:
-        yield PutFile(File(pending, _PENDING))
+        if gap.tried:
+            yield PutFile(_pending(node, first=not gap.was_there))
     yield from (PutFile(each) for each in gap.files)
     if gap.moved:
         yield PutLink(*node.link)
@@ -162,7 +178,6 @@ def _actions(node: DesiredNode, gap: _Gap) -> Iterator[Action]:
         yield Unit("enable", node.unit)
     if gap.restart:
         yield Unit("restart", node.unit)
-        yield Remove(pending)
 
 
 def _needs_restart(file: File, node: DesiredNode, facts: HostFacts) -> bool:
@@ -210,7 +225,7 @@ def _process(node: DesiredNode, facts: HostFacts, gap: _Gap) -> str:
     if not gap.running:
         return f"{unit.active if unit else 'not there'} -> active"
     if gap.pending:
-        return "runs on older files"
+        return "has not passed its health gate"
     return "not started at boot -> started" if gap.enable else "folders have another owner or mode"
 
 

@@ -8,7 +8,7 @@
 /etc/towpath/NODE/settings.json        0640 root:towpath; hashes of secrets, no secrets
 /etc/towpath/NODE/tls.crt, CA.crt      certificates, 0644
 /etc/towpath/NODE/credentials/NAME     0600 root: systemd hands copies to the unit (LoadCredential)
-/etc/towpath/NODE/pending              there while files are newer than the running process
+/etc/towpath/NODE/pending              there until the node has passed its health gate on the files here
 /etc/systemd/system/towpath-NODE.service
 /run/credentials/UNIT/NAME             where the node finds its credentials
 /var/lib/towpath/NODE                  data: the node's own, nothing else touches it

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sites import layout
-from sites.actions import Action, ReloadUnits, Remove, Restore, Unit
+from sites.actions import Action, ReloadUnits, Restore, Unit
 from sites.canary import Gate
 from sites.host_plan import HostPlan, NodePlan
 from sites.hosts import HostError
@@ -104,8 +103,9 @@ class Rollout:
             await self.hosts.apply(name, plan.actions, self.locks[name])
             await self.gate.check(node.name, self.urls[node.name], node.settings)
         except HostError as error:
-            await self._back(name, plan, error)
-            raise
+            raise await self._back(name, plan, error) from None
+        if plan.settle:
+            await self.hosts.apply(name, plan.settle, self.locks[name])
         self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
 
     async def _keep_promise(self, node: str) -> None:
@@ -123,14 +123,27 @@ class Rollout:
                 next="bring those back first (towpath status), then run the same command again",
             )
 
-    async def _back(self, name: str, plan: NodePlan, error: HostError) -> None:
-        """The node as it was; one that was not there before is stopped."""
+    async def _back(self, name: str, plan: NodePlan, error: HostError) -> HostError:
+        """The node as it was; one that was not there before is stopped. Returns what to report."""
         if error.code == "host-lost":
-            return  # nothing can be done from here; the next run sees what there is
-        with suppress(HostError):
+            return error  # nothing can be done from here; the next run sees what there is
+        try:
             await self.hosts.apply(name, way_back(plan), self.locks[name])
-            if plan.was_there:
-                self._results[name].outcome = Outcome.ROLLED_BACK
+        except HostError as failed:
+            return _neither(plan, error, failed)
+        if plan.was_there:
+            self._results[name].outcome = Outcome.ROLLED_BACK
+        return error
+
+
+def _neither(plan: NodePlan, error: HostError, failed: HostError) -> HostError:
+    """What is reported when the way back failed too."""
+    if plan.was_there and plan.starts and failed.code != "host-lost":
+        then = "what it had before does not run either: the node is down"
+    else:
+        then = "what it had before could not be brought back" if plan.was_there else "it could not be stopped"
+    why = f"{error.why}\non the way back: {failed.what}: {failed.why}"
+    return HostError(error.code, f"{error.what}, and {then}", where=error.where, why=why, next=error.next)
 
 
 def way_back(plan: NodePlan) -> tuple[Action, ...]:
@@ -138,5 +151,5 @@ def way_back(plan: NodePlan) -> tuple[Action, ...]:
     node = plan.node
     if not plan.was_there:
         return (Unit("stop", node.unit),)
-    again = (Unit("restart", node.unit), Remove(str(layout.pending(node.name)))) if plan.starts else ()
-    return (Restore(str(layout.former(node.name))), ReloadUnits(), *again)
+    again = (Unit("restart", node.unit),) if plan.starts else ()
+    return (Restore(str(layout.former(node.name))), ReloadUnits(), *again, *plan.settle)

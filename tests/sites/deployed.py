@@ -63,15 +63,18 @@ BCRYPT = "$2b$10$" + "a" * 53
 _OWNED = {"owner": "root", "group": "root"}
 
 
-def authority(folder: Path, name: str = "authority of tests") -> None:
-    """pki/ca.crt and secrets/ca.key below the folder."""
+def authority(
+    folder: Path, name: str = "authority of tests", *, days: float = 3650, known_as: bytes | None = None
+) -> None:
+    """pki/ca.crt and secrets/ca.key below the folder. ``days``: that it lives on; ``known_as``: its key's identifier."""
     key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-    made = made.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
-    made = made.not_valid_after(now + timedelta(days=3650))
+    made = made.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=30))
+    made = made.not_valid_after(now + timedelta(days=days))
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    made = made.add_extension(x509.SubjectKeyIdentifier(known_as) if known_as else identifier, critical=False)
     certificate = made.sign(key, hashes.SHA256())
     for part in ("pki", "secrets"):
         (folder / part).mkdir(exist_ok=True)

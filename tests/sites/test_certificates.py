@@ -80,6 +80,34 @@ def test_another_authority_and_another_address_make_a_new_one(base: Path) -> Non
     assert issued(declared, base) != first
 
 
+def test_a_kept_key_of_another_certificate_makes_a_new_pair(base: Path) -> None:
+    """As a run leaves it that is cut between the two files."""
+    declared = deployed.topology(base)
+    first = issued(declared, base)
+    folder = base / "issued"
+    (folder / "sandbox-1.key").write_bytes((folder / "sandbox-2.key").read_bytes())
+    pair = pairs_of(declared, targets_of(declared), folder, NOW)["sandbox-1"]
+    assert pair.certificate != first
+    (base / "pair.pem").write_bytes(pair.certificate + pair.key)
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(base / "pair.pem")
+
+
+def test_it_names_the_authority_s_key_as_the_authority_does(base: Path) -> None:
+    deployed.authority(base, known_as=b"by another rule")
+    certificate = x509.load_pem_x509_certificate(issued(deployed.topology(base), base))
+    named = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    assert named.key_identifier == b"by another rule"
+
+
+def test_an_expired_authority_is_told(base: Path) -> None:
+    deployed.authority(base, days=-2)
+    with pytest.raises(HostErrors) as refused:
+        issued(deployed.topology(base), base)
+    error = refused.value.errors[0]
+    assert (error.code, error.where) == ("certificate-unusable", "tls.ca.cert")
+    assert "pki/ca.crt expired on " in error.what and error.why and error.next
+
+
 def test_kept_keys_are_the_owner_s_alone(base: Path) -> None:
     declared = deployed.topology(base)
     issued(declared, base)

@@ -63,7 +63,21 @@ def test_a_virtual_asks_its_members_over_tls_as_its_robot(nodes: dict[str, Desir
     assert member.credentials is not None
     assert str(member.credentials.file) == "/run/credentials/towpath-all-2.service/robot"
     assert "/etc/towpath/all-2/ci-2.ca.crt" in [each.path for each in node.files]
-    assert "ReadWritePaths=-/var/lib/towpath/ci-2" in unit(node)
+
+
+def reads_at_once(node: DesiredNode) -> list[str]:
+    opened = [each for each in unit(node) if each.startswith("ReadWritePaths=")]
+    return [each.removeprefix("ReadWritePaths=-/var/lib/towpath/") for each in opened]
+
+
+def test_no_node_gets_at_data_that_it_does_not_read(nodes: dict[str, DesiredNode], tmp_path: Path) -> None:
+    assert reads_at_once(nodes["all-2"]) == ["ci-2", "hub-2"], "its members, not sandbox-2"
+    assert reads_at_once(nodes["hub-2"]) == ["sandbox-2", "ci-2"], "its neighbours, not all-2"
+    base = deployed.folder(tmp_path)
+    for named, wanted in (("[]", []), ("[ci-2]", ["ci-2"])):
+        declared = deployed.topology(base, ("upstreams: [hub],", f"upstreams: [hub], neighbours: {named},"))
+        made = {each.name: each for each in deployed.hosts(declared, base)["eu-2"].nodes}
+        assert reads_at_once(made["hub-2"]) == wanted
 
 
 def test_a_low_port_comes_with_the_capability_to_bind_it(tmp_path: Path) -> None:

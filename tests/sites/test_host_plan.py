@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sites import layout
-from sites.actions import Keep, PutFile, PutRelease, Restore, Unit
+from sites.actions import Keep, PutFile, PutRelease, Remove, Restore, Unit
 from sites.desired import DesiredHost
 from sites.host_facts import HostFacts
 from sites.host_plan import HostPlan, NodePlan, host_plan
@@ -49,11 +49,8 @@ def test_an_empty_machine_gets_everything(base: Path) -> None:
     node = only(plan)
     assert node.starts and not node.was_there
     commands = [each.command for each in node.actions]
-    assert commands[-3:] == [
-        f"systemctl enable {layout.unit(NODE)}",
-        f"systemctl restart {layout.unit(NODE)}",
-        f"rm -rf {layout.pending(NODE)}",
-    ]
+    assert commands[-2:] == [f"systemctl enable {layout.unit(NODE)}", f"systemctl restart {layout.unit(NODE)}"]
+    assert [each.command for each in node.settle] == [f"rm -rf {layout.pending(NODE)}"]
     assert commands.index("systemctl daemon-reload") < commands.index(f"systemctl enable {layout.unit(NODE)}")
     assert way_back(node) == (Unit("stop", layout.unit(NODE)),)
 
@@ -84,6 +81,9 @@ def test_new_people_need_no_restart(base: Path) -> None:
     assert not only(plan).starts
     assert "aaaa" not in "".join(each.diff for each in plan.all_rows)
     assert not [each for each in only(plan).actions if isinstance(each, Unit)]
+    assert str(layout.pending(NODE)) in [each.wanted.path for each in only(plan).actions if isinstance(each, PutFile)]
+    settled = (Remove(str(layout.pending(NODE))),)
+    assert (only(plan).settle, way_back(only(plan))[-1:]) == (settled, settled), "on trial, too"
 
 
 def test_a_new_release_is_sent_first_and_restarts(base: Path) -> None:
@@ -100,9 +100,23 @@ def test_what_an_interrupted_run_left_is_finished(base: Path) -> None:
     host = wanted(base)
     paths = {**deployed.facts(host).paths, str(layout.pending(NODE)): {"kind": "file"}}
     plan = host_plan(host, deployed.facts(host, paths=paths))
-    assert rows(plan) == [("~", NODE, "process", "runs on older files")]
-    assert only(plan).starts
+    assert rows(plan) == [("~", NODE, "process", "has not passed its health gate")]
+    assert only(plan).starts and only(plan).was_there and only(plan).settle
     assert not [each for each in only(plan).actions if isinstance(each, Keep)], "half a change is nothing to go back to"
+
+
+def test_a_first_start_that_was_cut_before_its_gate_has_nothing_to_go_back_to(base: Path) -> None:
+    host = wanted(base)
+    (mark,) = (
+        each.wanted
+        for each in only(host_plan(host, deployed.facts())).actions
+        if isinstance(each, PutFile) and each.wanted.path == str(layout.pending(NODE))
+    )
+    paths = {**deployed.facts(host).paths, mark.path: {"kind": "file", "sha256": mark.sha256}}
+    plan = host_plan(host, deployed.facts(host, paths=paths))
+    assert rows(plan) == [("~", NODE, "process", "has not passed its health gate")]
+    assert only(plan).starts and not only(plan).was_there
+    assert way_back(only(plan)) == (Unit("stop", layout.unit(NODE)),)
 
 
 def test_a_stopped_unit_is_started(base: Path) -> None:

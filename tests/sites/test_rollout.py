@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from registry_node.settings import NodeSettings
-from sites.actions import Action, PutFile, Restore, Unit
+from sites.actions import Action, PutFile, Remove, Restore, Unit
 from sites.canary import Gate
 from sites.host_plan import host_plan
 from sites.hosts import HostError
@@ -20,17 +20,23 @@ from sites.waves import waves
 from tests.sites import deployed
 from topology.model import Topology
 
+SANDBOX_STOP = Unit("stop", "towpath-sandbox-1.service")
+
 
 class Hosts:
-    """``refusing``: hosts that take no change, with the code of their error."""
+    """``refusing``: hosts that take no change, with the code of their error. ``lasting`` None, or the code with which
+    nothing can be brought back."""
 
-    def __init__(self, refusing: dict[str, str]) -> None:
+    def __init__(self, refusing: dict[str, str], lasting: str | None = None) -> None:
         self.refusing, self.done = refusing, []  # type: tuple[dict[str, str], list[tuple[str, Sequence[Action]]]]
+        self.lasting = lasting
 
     async def apply(self, host: str, actions: Sequence[Action], lock: Lock) -> None:
         self.done.append((host, actions))
         if host in self.refusing:
             raise HostError(self.refusing[host], f"host {host} could not be changed")
+        if self.lasting and any(isinstance(each, Restore) or each == SANDBOX_STOP for each in actions):
+            raise HostError(self.lasting, f"host {host} could not be changed", why="its disk is full")
 
     def restarted(self) -> list[str]:
         return [
@@ -106,6 +112,38 @@ async def test_a_sick_node_that_is_new_is_stopped(base: Path) -> None:
     results, _ = await rolled(base, hosts, AnyGate(sick=["sandbox-1"]), fresh=True)
     assert outcomes(results)["eu-1"] is Outcome.FAILED
     assert hosts.done[-1][1] == (Unit("stop", "towpath-sandbox-1.service"),)
+
+
+@pytest.mark.parametrize(
+    ("code", "fresh", "said"),
+    [
+        ("host-change-failed", False, "what it had before does not run either: the node is down"),
+        ("host-lost", False, "what it had before could not be brought back"),
+        ("host-change-failed", True, "it could not be stopped"),
+    ],
+)
+async def test_a_way_back_that_fails_is_told(base: Path, code: str, fresh: bool, said: str) -> None:
+    results, _ = await rolled(base, Hosts({}, lasting=code), AnyGate(sick=["sandbox-1"]), fresh=fresh)
+    assert outcomes(results)["eu-1"] is Outcome.FAILED
+    error = results[0].error
+    assert error is not None and error.code == "node-unhealthy"
+    assert error.what == f"node sandbox-1 does not do its work, and {said}"
+    assert "host eu-1 could not be changed: its disk is full" in error.why
+
+
+async def test_a_node_is_on_trial_until_it_has_passed_its_gate(base: Path) -> None:
+    """A run that is cut before that leaves the mark, and the next one goes on with this node."""
+    hosts, mark = Hosts({}), Remove("/etc/towpath/sandbox-1/pending")
+    lifted: list[bool] = []
+
+    class Seeing(AnyGate):
+        async def check(self, node: str, url: str, settings: NodeSettings) -> None:
+            lifted.append(any(mark in actions for _, actions in hosts.done))
+
+    results, _ = await rolled(base, hosts, Seeing())
+    assert set(outcomes(results).values()) == {Outcome.DONE}
+    assert lifted == [False, True, True, True, True], "its own check comes first"
+    assert [actions for _, actions in hosts.done if mark in actions] == [(mark,)]
 
 
 async def test_a_node_whose_sister_is_silent_is_left_alone(base: Path) -> None:
