@@ -266,8 +266,9 @@ async def _unless_gone(
     """The same, while the client is there: also the wait for the next one ends. Raises ClientGone."""
     while True:
         following = asyncio.ensure_future(_next(parts))
+        either: set[asyncio.Future[Any]] = {following, gone}
         try:
-            await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise ClientGone
         except BaseException:
