@@ -118,14 +118,14 @@ def test_a_hundred_joiners_are_one(tmp_path: Path, line: tuple[LyingUpstream, Co
     proxy.delay, proxy.bytes_per_second = 0.01, 10_000_000
     with mirror(tmp_path, {"name": "origin", "url": proxy.url}) as node, node.client(timeout=60) as http:
 
-        def pull(_: int) -> bool:
-            tag = asked(http, "/v2/app/herd/manifests/1")
-            return tag == (200, image.content) and all(
-                digest_of(asked(http, path)[1]) == digest for path, digest in objects_of(image)
-            )
+        def pull(_: int) -> list[tuple[str, int, int]]:
+            """What was not as it should be: path, status, bytes."""
+            wanted = {"/v2/app/herd/manifests/1": digest_of(image.content), **dict(objects_of(image))}
+            found = ((path, digest, asked(http, path)) for path, digest in wanted.items())
+            return [(path, code, len(body)) for path, digest, (code, body) in found if digest_of(body) != digest]
 
         with ThreadPoolExecutor(100) as threads:
-            assert all(threads.map(pull, range(100)))
+            assert [each for wrong in threads.map(pull, range(100)) for each in wrong] == []
     found = proxy.objects("GET")
     assert len(found) == 7 and set(found.values()) == {1}, found
 
