@@ -101,11 +101,8 @@ async def test_who_has_the_bytes_around_the_end_of_the_file_waits_for_the_whole_
         assert await _read(mirror, span) == [_slice(span)]
 
 
-@pytest.mark.usefixtures("image")
-async def test_a_part_that_can_not_be_opened_any_more_shifts_nothing(
-    mirrored: MakeMirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mirror = mirrored(finish_share=1)
+async def _leave_a_part(mirror: MirrorRegistry, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client goes when a part has come, and that part cannot be opened again."""
     upstream.flowing.clear()
     upstream.first = 2_000_000
     stream = await _open(mirror)
@@ -118,6 +115,14 @@ async def test_a_part_that_can_not_be_opened_any_more_shifts_nothing(
         raise OSError(errno.EMFILE, "too many open files")
 
     monkeypatch.setattr(fills, "FileIO", refused)
+
+
+@pytest.mark.usefixtures("image")
+async def test_a_part_that_can_not_be_opened_any_more_shifts_nothing(
+    mirrored: MakeMirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = mirrored(finish_share=1)
+    await _leave_a_part(mirror, upstream, monkeypatch)
     assert await _read(mirror, MIDDLE) == [_slice(MIDDLE)]
     assert mirror.counts.resumed == 1
 
@@ -128,18 +133,7 @@ async def test_a_part_that_can_not_be_opened_is_refused_to_who_needs_it(
 ) -> None:
     """They ask again, and it comes from the beginning."""
     mirror = mirrored(finish_share=1)
-    upstream.flowing.clear()
-    upstream.first = 2_000_000
-    stream = await _open(mirror)
-    await anext(stream.chunks)
-    await stream.aclose()
-    upstream.flowing.set()
-    await _settled(mirror)
-
-    def refused(path: Path) -> Any:
-        raise OSError(errno.EMFILE, "too many open files")
-
-    monkeypatch.setattr(fills, "FileIO", refused)
+    await _leave_a_part(mirror, upstream, monkeypatch)
     with pytest.raises(RegistryError, match="ask again"):
         await _read(mirror, None)
     await _settled(mirror)
