@@ -29,10 +29,13 @@ from registry_node.rate_limits import RateLimiter
 from registry_node.settings import RateLimits, User
 
 V = TypeVar("V")
+# Until when (seconds since the epoch), who, and what a token was issued for; None: it is no token.
+Known = tuple[float, Principal, tuple[TokenScope, ...] | None]
 _REMEMBERED = 4096  # credentials
 _MOST_CHECKS = 64  # of bcrypt at once: a queue of guesses must not keep everybody else out for minutes
 _GOOD_SECONDS, _BAD_SECONDS = 900.0, 5.0  # a right password: since it was last used
 _KNOWN_SECONDS = 300.0  # on the short way; a right password is asked for again here before it is forgotten
+_FORGED_PAUSE = 0.1  # seconds in which a new token takes the long way, after one that did not hold
 _NAME = 64  # characters of a name that are counted by: longer ones are nobody's
 _WRONG = "unknown user or wrong password"
 
@@ -77,7 +80,8 @@ class Credentials:
         hashes = (user.password_bcrypt for user in users.values() if user.password_bcrypt)
         self._cost = max(map(cost_of, hashes), default=None)
         self._seen: OrderedDict[bytes, tuple[float, bool]] = OrderedDict()
-        self._known: OrderedDict[bytes, tuple[float, Principal, tuple[TokenScope, ...] | None]] = OrderedDict()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._pause_until = 0.0
         self._claims: OrderedDict[bytes, Claims] = OrderedDict()
 
     def close(self) -> None:
@@ -142,13 +146,27 @@ class Credentials:
             raise WrongCredentials("the token was given for a credential that is no longer valid", tried=claims.subject)
         return self.principal(claims.subject, how)
 
-    def known(self, authorization: str) -> tuple[float, Principal, tuple[TokenScope, ...] | None] | None:
-        """Who this header is and until when (seconds since the epoch), when it was verified before; else None."""
-        mark = self._mark(authorization)
-        found = self._known.get(mark)
+    def known(self, authorization: str) -> Known | None:
+        """Who this header is, when that can be said at once: it was verified before, or it is a token of ours."""
+        found = self._known.get(self._mark(authorization))
         if found is None or found[0] < time.time():
-            return None
+            return self._new_token(authorization)
         return found
+
+    def _new_token(self, authorization: str) -> Known | None:
+        """Verified here and now: a client that gets a token asks for many things at once with it, and all of them would
+        take the long way. The long way refuses; so that nobody pays twice for a flood of forged tokens, there is a pause
+        after each one that does not hold."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or time.monotonic() < self._pause_until:
+            return None
+        try:
+            who, claims = self.bearer(token.strip())
+        except WrongCredentials:
+            self._pause_until = time.monotonic() + _FORGED_PAUSE
+            return None
+        self.remember(authorization, who, claims)
+        return claims.expires, who, claims.scopes
 
     def remember(self, authorization: str, who: Principal, claims: Claims | None) -> None:
         """For ``known``: a token until it expires, a password or robot token for a while."""

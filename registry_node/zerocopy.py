@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable
 
-_PIECE = 1024 * 1024  # bytes before others on the event loop get their turn
+_PIECE = 2 * 1024 * 1024  # bytes before others on the event loop get their turn
 
 
 async def all_written(transport: asyncio.WriteTransport, writable: Callable[[], Awaitable[None]], high: int) -> None:

@@ -79,3 +79,28 @@ async def test_a_flood_of_guesses_is_turned_away(credentials: Credentials, monke
     go_on.set()
     kinds = [type(each) for each in await asyncio.gather(*guesses, return_exceptions=True)]
     assert set(kinds) == {WrongCredentials, TooManyRequests}
+
+
+def _token(folder: Path, credentials: Credentials) -> str:
+    signer = TokenSigner(SigningKey.load_or_create(folder / "key.pem"), "box")
+    return f"Bearer {signer.issue('dev', (), binding=credentials.binding('dev')).text}"
+
+
+def test_a_token_of_ours_is_known_at_once(tmp_path: Path, credentials: Credentials) -> None:
+    found = credentials.known(_token(tmp_path, credentials))
+    assert found is not None and (found[1].name, found[2]) == ("dev", ())
+    assert credentials.known("Basic ZGV2OmRldg==") is None
+
+
+def test_a_forged_token_is_nobody_and_lets_new_ones_wait_a_moment(
+    tmp_path: Path, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, verified = _token(tmp_path, credentials), []
+    verify = credentials._signer.verify
+    monkeypatch.setattr(credentials._signer, "verify", lambda text: verified.append(text) or verify(text))
+    for number in range(100):
+        assert credentials.known(f"{good[:-8]}{number:08}") is None
+    assert len(verified) == 1, "a flood of forged tokens costs nothing here"
+    assert credentials.known(good) is None
+    monkeypatch.setattr(credentials, "_pause_until", 0.0)
+    assert credentials.known(good) is not None
