@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from sites.served import Served, beneath
+from sites.settings.served import Served, beneath
 
 CERTS = "/etc/containerd/certs.d"
 _CONTAINERS = ("podman", "buildah", "skopeo")  # they read the same files

@@ -6,8 +6,8 @@ import asyncio
 import sys
 import time
 
-from sites import process
 from sites.hosts import HostError
+from sites.loopback import process
 from towpath.workspace import Workspace
 
 NAME = "controller"

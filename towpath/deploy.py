@@ -16,10 +16,10 @@ from towpath.output import PLAIN, Options, Output
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
-    from sites.deployment import Deployment
-    from sites.host_plan import HostPlan, Row
-    from sites.rollout import HostResult
-    from sites.ssh import SshHosts
+    from sites.desired.deployment import Deployment
+    from sites.planning.plan import HostPlan, Row
+    from sites.rollout.rolling import HostResult
+    from sites.rollout.ssh import SshHosts
 
 PLAN_COLUMNS = ("site", "host", "", "node", "operation", "change", "place")
 STATUS_COLUMNS = ("node", "kind", "scope", "site", "host", "url", "state")
@@ -41,8 +41,8 @@ class Ssh:
     ] = None
 
     def hosts(self, workspace: Workspace) -> SshHosts:
-        from sites.inventory import targets_of
-        from sites.ssh import Login, SshHosts
+        from sites.desired.inventory import targets_of
+        from sites.rollout.ssh import Login, SshHosts
 
         named = self.ssh_key or (Path(os.environ["TOWPATH_SSH_KEY"]) if os.environ.get("TOWPATH_SSH_KEY") else None)
         return SshHosts(targets_of(workspace.topology), Login(self.known_hosts or workspace.state.known_hosts, named))
@@ -85,7 +85,7 @@ async def apply(
     """Bring the hosts to what the topology says: a canary host first, each node through its health gate.
 
     Run it again after a failure: it goes on from where it stopped."""
-    from sites.host_locks import locked
+    from sites.rollout.locks import locked
 
     out, workspace = options.open(), where.open()
     deployment = _deployment(workspace, out)
@@ -115,7 +115,7 @@ async def drift(
     options: Options = PLAIN,
 ) -> Exit:
     """Show what was changed on the hosts since the last apply, by whomever. Exit 3 when anything was."""
-    from sites.drift import drift as drifted
+    from sites.planning.drift import drift as drifted
 
     out, workspace = options.open(), where.open()
     deployment = _deployment(workspace, out)
@@ -139,7 +139,7 @@ async def unlock(
     options: Options = PLAIN,
 ) -> Exit:
     """Take a dead run's lock off the hosts. A run that is alive after all changes nothing more there."""
-    from sites.host_locks import unlock as unlocked
+    from sites.rollout.locks import unlock as unlocked
 
     out, workspace = options.open(), where.open()
     async with ssh.hosts(workspace) as hosts:
@@ -185,7 +185,7 @@ async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[s
 
 
 def _deployment(workspace: Workspace, out: Output) -> Deployment:
-    from sites.deployment import deployment
+    from sites.desired.deployment import deployment
 
     workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
     for finding in workspace.check_secrets():
@@ -204,9 +204,9 @@ def _check(saved: Path | None, deployment: Deployment, plans: Mapping[str, HostP
 async def _roll_out(
     deployment: Deployment, hosts: SshHosts, plans: Mapping[str, HostPlan], locks: Mapping[str, Any], out: Output
 ) -> list[HostResult]:
-    from sites.canary import Gate
-    from sites.rollout import Rollout
-    from sites.waves import waves
+    from sites.rollout.canary import Gate
+    from sites.rollout.rolling import Rollout
+    from sites.rollout.waves import waves
 
     gate = Gate(deployment.engine, deployment.trust)
 

@@ -14,8 +14,8 @@ from promotions.registries import Address, RemoteRegistries
 from promotions.replicate import Replicator
 from promotions.retry import RetryPolicy
 from promotions.store import Store
-from sites.credentials import ENGINE
-from sites.trust import trust_of
+from sites.settings.credentials import ENGINE
+from sites.settings.trust import trust_of
 from towpath.workspace import Workspace
 
 # The engine tries whole steps again; these few quick attempts multiply with that, and somebody waits for the answer.

@@ -118,7 +118,7 @@ def _chosen(workspace: Workspace, given: Sequence[str], user: str) -> list[str]:
 
 def _welcome(topology: Topology, node: str, user: str) -> bool:
     from identity.grants import AUTHENTICATED
-    from sites.node_grants import node_grants
+    from sites.settings.node_grants import node_grants
     from topology.identities import groups_of
 
     called = {user, AUTHENTICATED, *groups_of(topology, user)}

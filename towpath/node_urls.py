@@ -12,7 +12,7 @@ from towpath.workspace import Workspace
 
 def url_of(workspace: Workspace, name: str) -> str:
     """``http://127.0.1.1:5001``: plain http on this machine alone."""
-    from sites.addresses import loopback_addresses
+    from sites.settings.addresses import loopback_addresses
 
     topology = workspace.topology
     node = topology.nodes[name]

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sites.addresses import Address, loopback_addresses
 from sites.hosts import NodeFacts, NodeState, Start, Stop
-from sites.loopback import LoopbackHosts
-from sites.plan import bring_down, bring_up
+from sites.loopback.nodes import LoopbackHosts
+from sites.loopback.plan import bring_down, bring_up
+from sites.settings.addresses import Address, loopback_addresses
 from sites.state import Runs
 from towpath import controller
 from towpath.deploy import USUAL, Ssh, host_status
@@ -47,9 +47,9 @@ async def up(
 
 async def start(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> None:
     """Brings every node of ours and the controller up. Raises HostErrors; then nothing that it started runs."""
-    from sites.credentials import users_of
-    from sites.loopback_placement import logins_of, placements
-    from sites.node_settings import settings_of
+    from sites.loopback.placement import logins_of, placements
+    from sites.settings.credentials import users_of
+    from sites.settings.node_settings import settings_of
 
     topology, state = workspace.topology, workspace.state
     state.check(topology.metadata.name, Runs.HERE)

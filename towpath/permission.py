@@ -13,7 +13,7 @@ from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
-    from sites.grounds import Ground
+    from sites.permissions.grounds import Ground
     from topology.model import Topology
 
 _USAGE = "towpath can WHO ACTION SCOPE/REPOSITORY[:TAG]   or   towpath can --who ACTION SCOPE/REPOSITORY[:TAG]"
@@ -42,8 +42,8 @@ def can(
 
 
 def _answered(workspace: Workspace, name: str, action: Action, image: str) -> dict[str, Any]:
-    from sites.grounds import Asked
-    from sites.permissions import may
+    from sites.permissions.grounds import Asked
+    from sites.permissions.of_nodes import may
 
     node, (repository, tag) = _node(workspace, image), _parsed(image)
     asked = Asked(_principal(workspace.topology, name), action, repository, tag)

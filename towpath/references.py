@@ -21,7 +21,7 @@ from oci_wire.errors import RegistryError
 from oci_wire.layout import LayoutFolder
 from oci_wire.reference import Reference
 from promotions.place import Place
-from sites.trust import trust_of
+from sites.settings.trust import trust_of
 from towpath.exits import Exit
 from towpath.problem import Problem
 

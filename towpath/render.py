@@ -16,7 +16,7 @@ from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
-    from sites.node_settings import Placement
+    from sites.settings.node_settings import Placement
 
 Form = Literal["kubernetes", "compose", "prometheus"]
 IMAGE = "an image that holds towpath: see docs/guides/rendering.md"
@@ -103,8 +103,8 @@ FORMS: Mapping[str, Callable[[Wanted], Mapping[str, str]]] = {
 
 def _placements(workspace: Workspace) -> dict[str, Placement]:
     """Logins that our nodes need at each other are made in the state folder, as ``up`` does."""
-    from sites.credentials import users_of
-    from sites.loopback_placement import logins_of, placements
+    from sites.loopback.placement import logins_of, placements
+    from sites.settings.credentials import users_of
 
     topology, state = workspace.topology, workspace.state
     workspace.check_secrets()

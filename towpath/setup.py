@@ -55,8 +55,8 @@ def _text(told: Setup) -> str:
 def _front(workspace: Workspace, name: str) -> Front:
     """Raises Problem (exit 2) for a name that is no mirror or virtual."""
     from identity.grants import ANYBODY, Action
-    from sites.node_grants import node_grants
-    from sites.served import served_by
+    from sites.settings.node_grants import node_grants
+    from sites.settings.served import served_by
     from topology.model import MirrorNode, VirtualNode
     from towpath.client_setup import Front
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from registry_node.settings import CHANGEABLE, NodeSettings, Tls
-from sites.addresses import Address
-from sites.fronts import Reach
-from sites.node_settings import Placement, settings_of
+from sites.settings.addresses import Address
+from sites.settings.fronts import Reach
+from sites.settings.node_settings import Placement, settings_of
 from topology.model import ExternalNode, LocalNode, MirrorNode, Placed, Topology
 
 SETTINGS = PurePosixPath("/etc/towpath/node")  # settings.json, and a file for each login

@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from sites import layout
-from sites.bundle import Release, here
-from sites.certificates import pairs_of, trusted
-from sites.credentials import users_of
-from sites.desired import DesiredHost, desired, recorded
-from sites.desired import File as DesiredFile
-from sites.host_facts import HostFacts
-from sites.host_placement import Secrets, given
-from sites.inventory import targets_of
+from sites.desired import layout
+from sites.desired.bundle import Release, here
+from sites.desired.certificates import pairs_of, trusted
+from sites.desired.hosts import DesiredHost, desired, recorded
+from sites.desired.hosts import File as DesiredFile
+from sites.desired.inventory import targets_of
+from sites.desired.placement import Secrets, given
+from sites.planning.facts import HostFacts
+from sites.settings.credentials import users_of
 from topology.load import loads
 from topology.model import Topology
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sites import process
 from sites.hosts import HostError
-from sites.ports import check_free
+from sites.loopback import process
+from sites.loopback.ports import check_free
 from sites.state import StateFolder, write_private
 
 

@@ -9,7 +9,7 @@ import bcrypt
 import pytest
 
 from promotions.keys import load_private, load_public
-from sites.credentials import users_of
+from sites.settings.credentials import users_of
 from topology.load import loads
 from topology.model import Topology
 from towpath.access import Who

@@ -1,0 +1,1 @@
+"""What each host must have, from the topology."""

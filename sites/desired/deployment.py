@@ -1,0 +1,109 @@
+"""Everything that a deployment to hosts stands on, put together from the topology and the state folder; and its plan."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sites.desired.bundle import Kind, Release, release
+from sites.desired.certificates import pairs_of, trusted
+from sites.desired.hosts import DesiredHost, desired
+from sites.desired.inventory import Target, addresses_of, targets_of
+from sites.desired.placement import Secrets, given
+from sites.hosts import HostError, HostErrors
+from sites.loopback.placement import logins_of, robot_token
+from sites.planning.facts import HostFacts
+from sites.planning.plan import HostPlan, host_plan
+from sites.settings.credentials import users_of
+from sites.settings.node_grants import sources_of
+from sites.settings.trust import trust_of
+from sites.state import StateFolder
+from topology.model import Topology
+
+_ROOM = 512 * 1024 * 1024  # bytes that a host must have free: a release, and room to work
+_SKEW = 30.0  # seconds by which a host's clock may differ: tokens live for minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """``hosts``: what each must have. ``urls``: where each node answers. ``trust`` None: the system's authorities."""
+
+    topology: Topology
+    targets: Mapping[str, Target]
+    hosts: Mapping[str, DesiredHost]
+    release: Release
+    engine: str
+    urls: Mapping[str, str]
+    trust: ssl.SSLContext | None
+
+    def plans(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
+        """Raises HostErrors: every host that cannot be what it must be."""
+        errors = [error for name, each in facts.items() for error in unfit(self.hosts[name], each)]
+        if errors:
+            raise HostErrors(errors)
+        return {name: host_plan(self.hosts[name], each) for name, each in facts.items()}
+
+
+def deployment(topology: Topology, state: StateFolder) -> Deployment:
+    """Makes the secrets that are ours and still missing. Raises HostErrors, HostError."""
+    targets = targets_of(topology)
+    if not targets:
+        raise HostError(
+            "no-hosts", "no host has a node to run", next="place nodes on hosts with `site`, `host` and `ssh`"
+        )
+    people, logins, authority = users_of(topology), logins_of(topology), trusted(topology)
+    pairs = pairs_of(topology, targets, state.issued, datetime.now(UTC))
+    robots = {name: robot_token(state, name) for name in topology.nodes if sources_of(topology, name)}
+    secrets = Secrets(people, state.engine_token(), robots, logins, pairs)
+    made = release(state.releases)
+    hosts = desired(topology, targets, given(topology, secrets, authority), made)
+    urls = {name: address.url for name, address in addresses_of(topology).items()}
+    return Deployment(topology, targets, hosts, made, secrets.engine, urls, trust_of(topology))
+
+
+def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:
+    """Why nothing of ours can run on this host."""
+    kind, name = Kind(facts.python, facts.machine, facts.system), host.target.name
+    found = []
+    if not facts.systemd:
+        found.append(_unfit(name, "does not run systemd", "a node is a systemd unit", "give a host that runs it"))
+    if kind != host.release.kind:
+        why = f"the release is made for {host.release.kind}, the host has {kind}"
+        hint = "run apply where Python and processor are like the hosts'"
+        found.append(_unfit(name, "cannot run this release", why, hint))
+    if host.release.identity not in facts.releases and facts.disk.free < _ROOM:
+        why = f"{facts.disk.free >> 20} MiB are free where data lie, {_ROOM >> 20} MiB are wanted"
+        found.append(_unfit(name, "has a full disk", why, "free some space there, then run this again"))
+    skew = facts.time - datetime.now(UTC).timestamp()
+    if abs(skew) > _SKEW:
+        why = f"it is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's; tokens would not hold"
+        found.append(_unfit(name, "has another time", why, "let both follow a time server (timedatectl set-ntp true)"))
+    found += _taken_ports(host, facts)
+    return found
+
+
+def _taken_ports(host: DesiredHost, facts: HostFacts) -> list[HostError]:
+    """Ports on which somebody else listens: the unit of the node that wants it does not run."""
+    return [
+        HostError(
+            "port-in-use",
+            f"port {node.settings.listen.port} of host {host.target.name} is in use",
+            where=f"node {node.name}",
+            why=f"{facts.ports[node.settings.listen.port]} listens there",
+            next=f"stop that program, or give {node.name} another port in the topology",
+        )
+        for node in host.nodes
+        if node.settings.listen.port in facts.ports and not _ours(node.settings.listen.port, facts)
+    ]
+
+
+def _ours(port: int, facts: HostFacts) -> bool:
+    """Whether a unit of ours listens there: this node's, or that of one whose port moves in the same plan."""
+    holders = {f"(process {unit.pid})" for unit in facts.units.values() if unit.pid}
+    return any(facts.ports[port].endswith(each) for each in holders)
+
+
+def _unfit(name: str, what: str, why: str, next: str) -> HostError:
+    return HostError("host-unfit", f"host {name} {what}", why=why, next=next)

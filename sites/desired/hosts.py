@@ -1,0 +1,166 @@
+"""What each host must have, from the topology alone. Pure: no host is asked, nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from registry_node.settings import NodeSettings
+from sites.desired import layout
+from sites.desired.bundle import Release
+from sites.desired.inventory import Target
+from sites.desired.placement import Given
+from sites.loopback.nodes import rendered
+from sites.settings.fronts import beside, neighbours_of
+from sites.settings.node_grants import sources_of
+from sites.settings.node_settings import settings_of
+from topology.model import MirrorNode, Topology
+
+_TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - a unit file of names and paths
+_STOP_MARGIN = 5.0  # seconds beyond the node's own drain
+_FIRST_FREE_PORT = 1024  # below it a node needs the capability to bind
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    secret: bool = False  # its content is neither shown nor compared but by hash
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredNode:
+    """``files`` in the order in which they are laid down; ``release``: what its link names."""
+
+    name: str
+    settings: NodeSettings
+    files: tuple[File, ...]
+    directories: tuple[Directory, ...]
+    release: str
+
+    @property
+    def unit(self) -> str:
+        return layout.unit(self.name)
+
+    @property
+    def link(self) -> tuple[str, str]:
+        """Path and target."""
+        return str(layout.release_of(self.name)), layout.link_target(self.release)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredHost:
+    """``nodes`` in the order of their start. ``directories`` are those that all nodes share."""
+
+    target: Target
+    release: Release
+    directories: tuple[Directory, ...]
+    nodes: tuple[DesiredNode, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Everything whose state the plan must know."""
+        own = [each.path for each in self.directories]
+        for node in self.nodes:
+            own += [each.path for each in node.directories]
+            own += [each.path for each in node.files]
+            own += [node.link[0], str(layout.pending(node.name))]
+        return tuple(dict.fromkeys(own))
+
+
+def desired(
+    topology: Topology, targets: Mapping[str, Target], given: Mapping[str, Given], release: Release
+) -> dict[str, DesiredHost]:
+    """By host. Raises pydantic.ValidationError when a node's own model refuses its settings."""
+    return {
+        name: DesiredHost(
+            target, release, _shared(), tuple(_node(topology, each, given, release) for each in target.nodes)
+        )
+        for name, target in targets.items()
+    }
+
+
+def _shared() -> tuple[Directory, ...]:
+    folders = (layout.PROGRAMS, layout.RELEASES, layout.NODES, layout.SETTINGS, layout.DATA)
+    return tuple(Directory(str(each)) for each in folders)
+
+
+def _node(topology: Topology, name: str, given: Mapping[str, Given], release: Release) -> DesiredNode:
+    own = given[name]
+    settings = settings_of(topology, name, own.placement)
+    folder, secrets = layout.settings(name).parent, layout.credentials(name)
+    files = [File(path, content) for path, content in own.files.items()]
+    files += [File(str(secrets / each), said, 0o600, secret=True) for each, said in own.credentials.items()]
+    files.append(File(str(layout.settings(name)), rendered(settings), 0o640, "root", layout.GROUP))
+    files.append(File(str(layout.unit_file(name)), unit(topology, name, settings, tuple(own.credentials)).encode()))
+    directories = (Directory(str(folder), 0o750, "root", layout.GROUP), Directory(str(secrets), 0o700))
+    return DesiredNode(name, settings, tuple(files), directories, release.identity)
+
+
+def unit(topology: Topology, name: str, settings: NodeSettings, credentials: tuple[str, ...]) -> str:
+    """The node's systemd unit (systemd.exec(5)); ``credentials``: their names."""
+    return (
+        _TEMPLATES.get_template("unit.service.j2").render(
+            node=name,
+            kind=settings.kind,
+            user=layout.USER,
+            group=layout.GROUP,
+            release=layout.release_of(name),
+            settings=layout.settings(name),
+            state=layout.data(name).relative_to("/var/lib"),
+            data=layout.data(name),
+            credentials=credentials,
+            credentials_folder=layout.credentials(name),
+            beside=tuple(_beside(topology, name)),
+            stop_seconds=int(settings.limits.drain_seconds + _STOP_MARGIN),
+            capabilities="CAP_NET_BIND_SERVICE" if settings.listen.port < _FIRST_FREE_PORT else "",
+        )
+        + "\n"
+    )
+
+
+def _beside(topology: Topology, name: str) -> Iterator[str]:
+    """The data folders on the node's host that it reads at once: of those that a mirror or virtual asks, and of a
+    mirror's neighbours. No other node's."""
+    own = topology.nodes[name]
+    near = neighbours_of(topology, own) if isinstance(own, MirrorNode) else ()
+    for other in dict.fromkeys((*sources_of(topology, name), *near)):
+        if beside(own, topology.nodes[other]):
+            yield str(layout.data(other))
+
+
+def recorded(host: DesiredHost) -> bytes:
+    """The inventory that is kept on the host: what apply lays down there, without contents."""
+    files = {
+        each.path: {
+            "sha256": each.sha256,
+            "mode": each.mode,
+            "owner": each.owner,
+            "group": each.group,
+            "node": node.name,
+        }
+        for node in host.nodes
+        for each in node.files
+    }
+    links = {node.link[0]: {"target": node.link[1], "node": node.name} for node in host.nodes}
+    told = {"format": 1, "files": files, "links": links, "units": {each.unit: each.name for each in host.nodes}}
+    return json.dumps(told, indent=1, sort_keys=True).encode() + b"\n"

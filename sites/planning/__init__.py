@@ -1,0 +1,1 @@
+"""Desired state minus facts gives operations: plans, drift, saved plans. No host is asked."""

@@ -1,0 +1,66 @@
+"""What somebody changed on a host since the last apply, whatever the topology says now. Pure.
+
+Measured against the inventory that apply left on the host: what it lists and what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sites.desired.hosts import DesiredHost
+from sites.desired.inventory import Target
+from sites.planning.facts import HostFacts, PathFacts
+from sites.planning.plan import ADD, CHANGE, DESTROY, Row, file_diff
+
+
+def drift(host: DesiredHost, facts: HostFacts) -> tuple[Row, ...]:
+    """One row for each thing that is not as it was laid down; none for a host that apply never changed."""
+    if facts.inventory is None:
+        return ()
+    return (*_files(host, facts), *_links(host.target, facts), *_units(host.target, facts))
+
+
+def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    target, wanted = host.target, {each.path: (node, each) for node in host.nodes for each in node.files}
+    for path, laid in facts.inventory.files.items():
+        found, node = facts.paths.get(path), str(laid.get("node", ""))
+        if found is None:
+            yield _row(target, node, DESTROY, "file", f"{path} is gone")
+        elif (found.kind, found.sha256) != ("file", laid.get("sha256")):
+            # What was laid down is known here as long as the topology still wants the same.
+            known = path in wanted and wanted[path][1].sha256 == laid.get("sha256")
+            diff = file_diff(*wanted[path], facts) if known else ""
+            yield _row(target, node, CHANGE, "file", f"{path} was edited", diff=diff)
+        elif _owned(found) != (laid.get("mode"), laid.get("owner"), laid.get("group")):
+            yield _row(target, node, CHANGE, "file", f"{path} is {found.mode:04o} {found.owner}:{found.group}")
+
+
+def _links(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for path, laid in facts.inventory.links.items():
+        found, node = facts.paths.get(path), str(laid.get("node", ""))
+        if found is None:
+            yield _row(target, node, DESTROY, "release", f"{path} is gone")
+        elif found.target != laid.get("target"):
+            yield _row(target, node, CHANGE, "release", f"{path} leads to {found.target or 'no link'}")
+
+
+def _units(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for unit, node in facts.inventory.units.items():
+        found = facts.units.get(unit)
+        if found is None or found.active != "active":
+            yield _row(target, node, CHANGE, "process", f"{unit} is {found.active if found else 'not there'}")
+        elif found.enabled != "enabled":
+            yield _row(target, node, CHANGE, "process", f"{unit} is {found.enabled or 'disabled'} at boot")
+        elif found.stale == "yes":
+            yield _row(target, node, ADD, "process", f"{unit} runs on an older unit file")
+
+
+def _owned(found: PathFacts) -> tuple[int, str, str]:
+    return found.mode, found.owner, found.group
+
+
+def _row(target: Target, node: str, sign: str, operation: str, change: str, *, diff: str = "") -> Row:
+    return Row(target.site, target.name, node, sign, operation, change, ("nodes", node), diff=diff)

@@ -1,0 +1,114 @@
+"""What a host said is there, read strictly: it is another machine's word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sites.desired import layout
+from sites.desired.hosts import DesiredHost
+from sites.hosts import HostError
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class PathFacts(_Said):
+    kind: Literal["file", "directory", "link", "other"]
+    sha256: str = ""
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+    target: str = ""
+
+
+class UnitFacts(_Said):
+    """As systemctl(1) shows them."""
+
+    loaded: str = Field(default="", alias="LoadState")
+    active: str = Field(default="", alias="ActiveState")
+    sub: str = Field(default="", alias="SubState")
+    enabled: str = Field(default="", alias="UnitFileState")
+    stale: str = Field(default="no", alias="NeedDaemonReload")
+    pid: int = Field(default=0, alias="MainPID")
+
+
+class DiskFacts(_Said):
+    total: int
+    free: int
+
+
+class Recorded(_Said):
+    """The inventory that an earlier apply left on the host: path -> what it laid down."""
+
+    files: dict[str, dict[str, Any]] = {}
+    links: dict[str, dict[str, Any]] = {}
+    units: dict[str, str] = {}
+
+
+class HostFacts(_Said):
+    python: str
+    machine: str
+    system: str
+    systemd: bool
+    time: float
+    user: bool
+    paths: dict[str, PathFacts | None]
+    texts: dict[str, str | None] = Field(repr=False)
+    units: dict[str, UnitFacts]
+    releases: tuple[str, ...]
+    inventory: Recorded | None
+    lock: dict[str, Any] | None
+    ports: dict[int, str]
+    disk: DiskFacts
+
+    def settings(self, node: str) -> str | None:
+        """The text of a node's settings as they are there."""
+        return self.texts.get(str(layout.settings(node)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that a plan stands on; not with the time, the free disk or a process's number."""
+        told = self.model_dump(mode="json", exclude={"time", "disk", "lock", "texts"})  # texts stand in paths by hash
+        for each in told["units"].values():
+            each.pop("pid")
+        return _sha256(json.dumps(told, sort_keys=True))
+
+
+def questions(host: DesiredHost) -> dict[str, Any]:
+    """What ``on_host/look.py`` is asked about a host."""
+    texts = [each.path for node in host.nodes for each in node.files if not each.secret]
+    return {
+        "paths": [*host.paths, str(layout.INVENTORY)],
+        "inventory": str(layout.INVENTORY),
+        "lock": str(layout.LOCK),
+        "texts": texts,
+        "units": [each.unit for each in host.nodes],
+        "releases": str(layout.RELEASES),
+        "data": str(layout.DATA),
+        "user": layout.USER,
+        "ports": [each.settings.listen.port for each in host.nodes],
+    }
+
+
+def read_facts(host: str, said: Any) -> HostFacts:
+    """Raises HostError when it is not what ``look.py`` says."""
+    try:
+        return HostFacts.model_validate(said)
+    except ValidationError as error:
+        where = "; ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
+        raise HostError(
+            "facts-unreadable",
+            f"host {host} did not say what is there",
+            where=where,
+            why="its answer has another form than this towpath's",
+            next="run it again; if it stays so, report it with TOWPATH_DEBUG=1",
+        ) from None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,308 @@
+"""Desired state minus facts gives operations, and a row for each that a person can read. Pure: no host is asked."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from registry_node.settings import CHANGEABLE, NodeSettings
+from sites.desired import layout
+from sites.desired.hosts import DesiredHost, DesiredNode, Directory, File, recorded
+from sites.desired.inventory import Target
+from sites.planning.actions import (
+    Action,
+    Keep,
+    MakeDirectory,
+    MakeUser,
+    PutFile,
+    PutLink,
+    PutRelease,
+    ReloadUnits,
+    Remove,
+    Unit,
+)
+from sites.planning.facts import HostFacts, PathFacts
+from sites.planning.setting_changes import changes, shown_settings
+
+ADD, CHANGE, DESTROY = "+", "~", "-"
+_PENDING = b"the node has not passed its health gate on the files here: the next apply restarts it\n"
+_PENDING_FIRST = _PENDING + b"nothing was here before them\n"
+TopologyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a plan. ``path``: what in the topology asks for it; ``diff``: unified, secrets left out."""
+
+    site: str
+    host: str
+    node: str
+    sign: str
+    operation: str
+    change: str
+    path: TopologyPath = ()
+    commands: tuple[str, ...] = ()
+    diff: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """``actions`` in order. ``settle``: what is done when the node has passed its health gate after them. ``starts``: they
+    start or restart its process. ``was_there``: it ran here before, so that there is something to go back to."""
+
+    node: DesiredNode
+    rows: tuple[Row, ...] = ()
+    actions: tuple[Action, ...] = field(default=(), repr=False)
+    starts: bool = False
+    was_there: bool = False
+    settle: tuple[Action, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """``prepare`` touches nothing that runs; then the nodes, one by one; ``finish`` records what is there."""
+
+    host: DesiredHost
+    facts: HostFacts
+    rows: tuple[Row, ...] = ()
+    prepare: tuple[Action, ...] = field(default=(), repr=False)
+    nodes: tuple[NodePlan, ...] = ()
+    finish: tuple[Action, ...] = field(default=(), repr=False)
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        return (*self.rows, *(row for node in self.nodes for row in node.rows))
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.prepare or self.finish or any(each.actions for each in self.nodes))
+
+
+def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
+    target = host.target
+    rows: list[Row] = []
+    prepare: list[Action] = []
+    if not facts.user:
+        make = MakeUser(layout.USER, str(layout.DATA))
+        prepare.append(make)
+        rows.append(_row(target, "", ADD, "user", layout.USER, actions=(make,)))
+    directories = [MakeDirectory(each) for each in host.directories if not _is(facts.paths.get(each.path), each)]
+    prepare += directories
+    if directories:
+        named = ", ".join(each.wanted.path for each in directories)
+        rows.append(_row(target, "", ADD, "directories", named, actions=tuple(directories)))
+    if host.release.identity not in facts.releases:
+        put = PutRelease(str(layout.release(host.release.identity)), host.release.archive)
+        prepare.append(put)
+        rows.append(
+            _row(target, "", ADD, "release", f"{host.release.version} ({host.release.identity})", actions=(put,))
+        )
+    nodes = tuple(_node_plan(target, node, facts) for node in host.nodes)
+    inventory = PutFile(File(str(layout.INVENTORY), recorded(host), 0o600))
+    said = facts.paths.get(inventory.wanted.path)
+    finish: tuple[Action, ...] = () if said and said.sha256 == inventory.wanted.sha256 else (inventory,)
+    if finish and not rows and not any(each.actions for each in nodes):
+        rows.append(_row(target, "", CHANGE, "inventory", str(layout.INVENTORY), actions=finish))
+    return HostPlan(host, facts, tuple(rows), tuple(prepare), nodes, finish)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """What one node lacks. ``pending``: an earlier run left files on which it has not passed its health gate.
+    ``was_there``: before that, too."""
+
+    files: tuple[File, ...]
+    folders: tuple[Directory, ...]
+    moved: bool
+    running: bool
+    pending: bool
+    enable: bool
+    restart: bool
+    was_there: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.folders or self.enable or self.tried)
+
+    @property
+    def tried(self) -> bool:
+        """Whether what runs becomes another, which is on trial until it has passed the gate."""
+        return bool(self.files or self.moved or self.restart)
+
+
+def _gap(node: DesiredNode, facts: HostFacts) -> _Gap:
+    link, unit = facts.paths.get(node.link[0]), facts.units.get(node.unit)
+    files = tuple(each for each in node.files if not _is_file(facts.paths.get(each.path), each))
+    folders = tuple(each for each in node.directories if not _is(facts.paths.get(each.path), each))
+    moved = link is None or (link.kind, link.target) != ("link", node.link[1])
+    running = unit is not None and unit.active in ("active", "reloading")
+    pending = facts.paths.get(str(layout.pending(node.name)))
+    restart = moved or not running or bool(pending) or any(_needs_restart(each, node, facts) for each in files)
+    was_there = running and facts.paths.get(str(layout.unit_file(node.name))) is not None
+    was_there = was_there and not (pending and pending.sha256 == _pending(node, first=True).sha256)
+    enable = unit is None or unit.enabled != "enabled"
+    return _Gap(files, folders, moved, running, bool(pending), enable, restart, was_there)
+
+
+def _pending(node: DesiredNode, *, first: bool) -> File:
+    return File(str(layout.pending(node.name)), _PENDING_FIRST if first else _PENDING)
+
+
+def _node_plan(target: Target, node: DesiredNode, facts: HostFacts) -> NodePlan:
+    gap = _gap(node, facts)
+    if not gap:
+        return NodePlan(node)
+    rows, actions = tuple(_rows(target, node, facts, gap)), tuple(_actions(node, gap))
+    settle = (Remove(str(layout.pending(node.name))),) if gap.tried else ()
+    return NodePlan(node, rows, actions, gap.restart, gap.was_there, settle)
+
+
+def _actions(node: DesiredNode, gap: _Gap) -> Iterator[Action]:
+    """What is replaced is kept first (but what an interrupted run left is nothing to go back to); ``pending`` stands from
+    before the first file until the node has passed its health gate (``settle``)."""
+    yield from (MakeDirectory(each) for each in gap.folders)
+    if not gap.pending:
+        replaced = (*(each.path for each in gap.files), *((node.link[0],) if gap.moved else ()))
+        yield Keep(str(layout.former(node.name)), replaced)
+        if gap.tried:
+            yield PutFile(_pending(node, first=not gap.was_there))
+    yield from (PutFile(each) for each in gap.files)
+    if gap.moved:
+        yield PutLink(*node.link)
+    if any(each.path == str(layout.unit_file(node.name)) for each in gap.files):
+        yield ReloadUnits()
+    if gap.enable:
+        yield Unit("enable", node.unit)
+    if gap.restart:
+        yield Unit("restart", node.unit)
+
+
+def _needs_restart(file: File, node: DesiredNode, facts: HostFacts) -> bool:
+    """A running node takes some settings in (registry_node/reload.py) and sees its certificate change; nothing else."""
+    if file.path == str(layout.certificate(node.name)):
+        return True  # its key comes through systemd, at a start
+    if file.path != str(layout.settings(node.name)):
+        return True
+    former = _former_settings(node, facts)
+    return former is None or any(
+        getattr(former, name) != getattr(node.settings, name)
+        for name in NodeSettings.model_fields
+        if name not in CHANGEABLE
+    )
+
+
+def _former_settings(node: DesiredNode, facts: HostFacts) -> NodeSettings | None:
+    try:
+        return NodeSettings.model_validate_json(facts.settings(node.name) or "")
+    except ValidationError:
+        return None
+
+
+def _rows(target: Target, node: DesiredNode, facts: HostFacts, gap: _Gap) -> Iterator[Row]:
+    """A new node is one row; of one that is there each difference is its own."""
+    path: TopologyPath = ("nodes", node.name)
+    restart = Unit("restart", node.unit)
+    if facts.paths.get(str(layout.settings(node.name))) is None:
+        what = f"{node.settings.kind} of {node.settings.scope}" if node.settings.kind == "local" else node.settings.kind
+        change = f"{what}, port {node.settings.listen.port}"
+        yield _row(target, node.name, ADD, "node", change, actions=tuple(_actions(node, gap)), path=path)
+        return
+    for file in gap.files:
+        yield from _file_rows(target, node, facts, file)
+    if gap.moved:
+        was = facts.paths.get(node.link[0])
+        change = f"{was.target.rpartition('/')[2] if was else 'none'} -> {node.release}"
+        yield _row(target, node.name, CHANGE, "release", change, actions=(PutLink(*node.link), restart), path=path)
+    if not gap.files and not gap.moved:
+        yield _row(target, node.name, CHANGE, "process", _process(node, facts, gap), actions=(restart,), path=path)
+
+
+def _process(node: DesiredNode, facts: HostFacts, gap: _Gap) -> str:
+    unit = facts.units.get(node.unit)
+    if not gap.running:
+        return f"{unit.active if unit else 'not there'} -> active"
+    if gap.pending:
+        return "has not passed its health gate"
+    return "not started at boot -> started" if gap.enable else "folders have another owner or mode"
+
+
+def _file_rows(target: Target, node: DesiredNode, facts: HostFacts, file: File) -> Iterator[Row]:
+    former = _former_settings(node, facts)
+    said, put = facts.paths.get(file.path), (PutFile(file),)
+    diff = file_diff(node, file, facts)
+    if file.path == str(layout.settings(node.name)) and former is not None:
+        found = list(changes(former, node.settings))
+        for each in found:
+            yield _row(target, node.name, CHANGE, each.name, each.text, actions=put, path=each.path, diff=diff)
+        if found:
+            return
+    what = "credential" if file.secret else "file"
+    change = f"{file.path.rpartition('/')[2]} {_difference(said, file)}"
+    path: TopologyPath = ("nodes", node.name)
+    yield _row(target, node.name, CHANGE if said else ADD, what, change, actions=put, path=path, diff=diff)
+
+
+def file_diff(node: DesiredNode, file: File, facts: HostFacts) -> str:
+    """Unified, from what is there to what is wanted; "" for secrets and for settings that are none. Hashes of secrets in
+    settings are blanked."""
+    there = facts.texts.get(file.path)
+    if file.secret or there is None:
+        return ""
+    if file.path != str(layout.settings(node.name)):
+        return _diff(there, file.content.decode(), file.path)
+    former = _former_settings(node, facts)
+    return _diff(_shown(former), _shown(node.settings), file.path) if former else ""
+
+
+def _shown(settings: NodeSettings) -> str:
+    return json.dumps(shown_settings(settings), indent=2, sort_keys=True)
+
+
+def _difference(said: PathFacts | None, file: File) -> str:
+    if said is None:
+        return "is missing"
+    if said.kind != "file":
+        return f"is a {said.kind}"
+    if said.sha256 != file.sha256:
+        return "differs"
+    return f"is {said.mode:04o} {said.owner}:{said.group}, not {file.mode:04o} {file.owner}:{file.group}"
+
+
+def _is_file(said: PathFacts | None, file: File) -> bool:
+    return (
+        said is not None
+        and (said.kind, said.sha256) == ("file", file.sha256)
+        and (said.mode, said.owner, said.group) == (file.mode, file.owner, file.group)
+    )
+
+
+def _is(said: PathFacts | None, wanted: Directory) -> bool:
+    return (
+        said is not None
+        and said.kind == "directory"
+        and (said.mode, said.owner, said.group) == (wanted.mode, wanted.owner, wanted.group)
+    )
+
+
+def _diff(there: str, wanted: str, name: str) -> str:
+    sides = (f"{name} (there)", f"{name} (wanted)")
+    return "\n".join(difflib.unified_diff(there.splitlines(), wanted.splitlines(), *sides, lineterm="", n=1))
+
+
+def _row(
+    target: Target,
+    node: str,
+    sign: str,
+    operation: str,
+    change: str,
+    *,
+    actions: tuple[Action, ...] = (),
+    path: TopologyPath = (),
+    diff: str = "",
+) -> Row:
+    where = path or ("sites", target.site, "hosts", target.name)
+    commands = tuple(each.command for each in actions)
+    return Row(target.site, target.name, node, sign, operation, change, where, commands, diff)

@@ -1,0 +1,1 @@
+"""Bringing hosts there over SSH: in waves, behind health gates, under locks."""

@@ -1,0 +1,132 @@
+"""The health gate: whether a node that was just started does its work, asked from outside at its served address.
+
+Ready, on the settings that it was given; then a small artifact is pushed and pulled by digest as the engine's robot,
+and deleted again. A mirror, a virtual and a read-only scope take no such pushes: there the engine's login is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+
+from identity.grants import WritePolicy
+from oci_wire.client import Credentials, RemoteRegistry
+from oci_wire.descriptor import Descriptor
+from oci_wire.digest import Digest
+from oci_wire.errors import InsufficientStorage, RegistryError
+from oci_wire.manifest import EMPTY_CONFIG, OCI_MANIFEST, Manifest
+from oci_wire.registry import Call
+from registry_node.settings import NodeSettings, mark_of
+from sites.hosts import HostError
+from sites.loopback.nodes import rendered
+from sites.rollout.canary_name import canary_name
+from sites.settings.credentials import ENGINE
+
+READY_SECONDS = 60.0
+POLL = 0.2
+_TYPE = "application/vnd.towpath.canary.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """``engine``: its token. ``trust`` None: the system's authorities."""
+
+    engine: str
+    trust: ssl.SSLContext | None = None
+
+    async def check(self, node: str, url: str, settings: NodeSettings, *, seconds: float = READY_SECONDS) -> None:
+        """Raises HostError: what of it the node failed."""
+        await self._ready(node, url, mark_of(rendered(settings)), seconds)
+        async with self.registry(url) as registry:
+            try:
+                await _try(registry, node, settings)
+            except RegistryError as error:
+                raise _failed(node, url, "does not do its work", error.message) from None
+
+    async def serves(self, url: str) -> bool:
+        """Whether a node answers as ready now."""
+        async with self._client() as client:
+            try:
+                return (await client.get(f"{url}/readyz")).status_code == httpx.codes.OK
+            except httpx.TransportError:
+                return False
+
+    async def _ready(self, node: str, url: str, mark: str, seconds: float) -> None:
+        until, said = time.monotonic() + seconds, "no answer"
+        async with self._client() as client:
+            while True:
+                try:
+                    answer = await client.get(f"{url}/readyz")
+                    said = f"/readyz answers {answer.status_code}"
+                    if answer.status_code == httpx.codes.OK:
+                        if answer.headers.get("towpath-settings") == mark:
+                            return
+                        said = "it has not taken its settings"
+                except httpx.TransportError as error:
+                    said = str(error) or type(error).__name__
+                if time.monotonic() > until:
+                    raise _failed(node, url, f"is not ready after {seconds:.0f} s", said)
+                await asyncio.sleep(POLL)
+
+    def registry(self, url: str) -> RemoteRegistry:
+        return RemoteRegistry(url, credentials=Credentials(ENGINE, self.engine), client=self._client(), owned=True)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=self.trust or True, timeout=httpx.Timeout(10.0), trust_env=False)
+
+
+async def _try(registry: RemoteRegistry, node: str, settings: NodeSettings) -> None:
+    """Raises RegistryError."""
+    repository = canary_name(settings.rules.repository_name) if settings.kind == "local" else None
+    if repository is None or settings.rules.write is WritePolicy.READ_ONLY:
+        await registry.ping(Call())
+        return
+    with contextlib.suppress(InsufficientStorage):  # a full scope is no sick node
+        await _push_and_pull(registry, repository, node)
+
+
+async def _push_and_pull(registry: RemoteRegistry, repository: str, node: str) -> None:
+    """Raises RegistryError."""
+    call, content = Call(), f'{{"canary":"{node}"}}'.encode()
+    config = Descriptor(EMPTY_CONFIG, Digest.of(b"{}"), 2)
+    layer = Descriptor(_TYPE, Digest.of(content), len(content))
+    body = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": _TYPE,
+        "config": config.to_json(),
+        "layers": [layer.to_json()],
+    }
+    manifest = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
+    for each, held in ((config, b"{}"), (layer, content)):
+        await registry.put_blob(call, repository, each, _once(held))
+    await registry.put_manifest(call, repository, manifest)
+    try:
+        pulled = await registry.get_manifest(call, repository, str(manifest.digest))
+        stream = await registry.open_blob(call, repository, layer.digest)
+        if pulled.content != manifest.content or await stream.read() != content:
+            raise RegistryError("what was pulled is not what was pushed")
+    finally:
+        with contextlib.suppress(RegistryError):
+            await registry.delete_manifest(call, repository, manifest.digest)
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def _failed(node: str, url: str, what: str, why: str) -> HostError:
+    return HostError(
+        "node-unhealthy",
+        f"node {node} {what}",
+        where=url,
+        why=why,
+        next=f"see its log on the host: journalctl -u towpath-{node}",
+    )

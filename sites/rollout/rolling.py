@@ -1,0 +1,155 @@
+"""A plan carried out: everything that touches nothing first, then wave by wave, host by host, node by node.
+
+Each node that was changed must pass its health gate before the next one is touched. One that does not gets back what it
+had, and the rollout stops there: what was done stays, what was not reached is untouched, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sites.desired import layout
+from sites.desired.inventory import Target
+from sites.hosts import HostError
+from sites.planning.actions import Action, ReloadUnits, Restore, Unit
+from sites.planning.plan import HostPlan, NodePlan
+from sites.rollout.canary import Gate
+from sites.rollout.promises import promise_of
+from sites.rollout.ssh import Lock, SshHosts
+from topology.model import Topology
+
+Watch = Callable[[str, str], None]  # host, what happened
+Step = Callable[[str], Awaitable[None]]  # at one host
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled back"  # the node that failed runs as before
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(slots=True)
+class HostResult:
+    host: str
+    site: str
+    outcome: Outcome
+    error: HostError | None = None
+
+
+@dataclass
+class Rollout:
+    """``locks``: of the hosts that have something to do. ``urls``: of all nodes of ours."""
+
+    topology: Topology
+    hosts: SshHosts
+    plans: Mapping[str, HostPlan]
+    urls: Mapping[str, str]
+    gate: Gate
+    locks: Mapping[str, Lock]
+    watch: Watch
+    _results: dict[str, HostResult] = field(default_factory=dict, init=False)
+
+    async def run(self, waves: Sequence[Sequence[Target]]) -> list[HostResult]:
+        """One result a host, in the order of the plans. Never raises for what a host refuses."""
+        for name, plan in self.plans.items():
+            outcome = Outcome.NOT_REACHED if plan.changes else Outcome.UNCHANGED
+            self._results[name] = HostResult(name, plan.host.target.site, outcome)
+        if await self._each(self._prepare, [name for name, plan in self.plans.items() if plan.changes]):
+            for wave in waves:
+                if not await self._each(self._bring_on, [each.name for each in wave if self.plans[each.name].changes]):
+                    break
+        return list(self._results.values())
+
+    async def _each(self, step: Step, names: Sequence[str]) -> bool:
+        """At all of these hosts at once; whether all of them succeeded."""
+        await asyncio.gather(*(self._watched(step, name) for name in names))
+        return all(self._results[name].error is None for name in names)
+
+    async def _watched(self, step: Step, name: str) -> None:
+        try:
+            await step(name)
+        except HostError as error:
+            result = self._results[name]
+            result.error = error
+            if result.outcome is not Outcome.ROLLED_BACK:
+                result.outcome = Outcome.FAILED
+            self.watch(name, f"{result.outcome}: {error.what}")
+
+    async def _prepare(self, name: str) -> None:
+        plan = self.plans[name]
+        if plan.prepare:
+            await self.hosts.apply(name, plan.prepare, self.locks[name])
+            self.watch(name, "prepared: " + ", ".join(f"{row.operation} {row.change}" for row in plan.rows))
+
+    async def _bring_on(self, name: str) -> None:
+        plan = self.plans[name]
+        for node in plan.nodes:
+            if node.actions:
+                await self._node(name, node)
+        if plan.finish:
+            await self.hosts.apply(name, plan.finish, self.locks[name])
+        self._results[name].outcome = Outcome.DONE
+
+    async def _node(self, name: str, plan: NodePlan) -> None:
+        node = plan.node
+        if plan.starts and plan.was_there:
+            await self._keep_promise(node.name)
+        try:
+            await self.hosts.apply(name, plan.actions, self.locks[name])
+            await self.gate.check(node.name, self.urls[node.name], node.settings)
+        except HostError as error:
+            raise await self._back(name, plan, error) from None
+        if plan.settle:
+            await self.hosts.apply(name, plan.settle, self.locks[name])
+        self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
+
+    async def _keep_promise(self, node: str) -> None:
+        """Raises HostError when the scope would be left with fewer serving nodes than it may have."""
+        promise = promise_of(self.topology, node)
+        if promise is None:
+            return
+        answers = await asyncio.gather(*(self.gate.serves(self.urls[each]) for each in promise.sisters))
+        serving = [each for each, serves in zip(promise.sisters, answers, strict=True) if serves]
+        if missing := promise.missing(serving):
+            raise HostError(
+                "promise-at-risk",
+                f"node {node} was left alone: too little of scope {promise.scope} would serve while it restarts",
+                why=f"of {', '.join(promise.sisters)} these serve: {', '.join(serving) or 'none'}; {missing} more wanted",
+                next="bring those back first (towpath status), then run the same command again",
+            )
+
+    async def _back(self, name: str, plan: NodePlan, error: HostError) -> HostError:
+        """The node as it was; one that was not there before is stopped. Returns what to report."""
+        if error.code == "host-lost":
+            return error  # nothing can be done from here; the next run sees what there is
+        try:
+            await self.hosts.apply(name, way_back(plan), self.locks[name])
+        except HostError as failed:
+            return _neither(plan, error, failed)
+        if plan.was_there:
+            self._results[name].outcome = Outcome.ROLLED_BACK
+        return error
+
+
+def _neither(plan: NodePlan, error: HostError, failed: HostError) -> HostError:
+    """What is reported when the way back failed too."""
+    if plan.was_there and plan.starts and failed.code != "host-lost":
+        then = "what it had before does not run either: the node is down"
+    else:
+        then = "what it had before could not be brought back" if plan.was_there else "it could not be stopped"
+    why = f"{error.why}\non the way back: {failed.what}: {failed.why}"
+    return HostError(error.code, f"{error.what}, and {then}", where=error.where, why=why, next=error.next)
+
+
+def way_back(plan: NodePlan) -> tuple[Action, ...]:
+    """What undoes a node's change."""
+    node = plan.node
+    if not plan.was_there:
+        return (Unit("stop", node.unit),)
+    again = (Unit("restart", node.unit),) if plan.starts else ()
+    return (Restore(str(layout.former(node.name))), ReloadUnits(), *again, *plan.settle)

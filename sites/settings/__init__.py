@@ -1,0 +1,1 @@
+"""What each node is told: the settings that the topology asks of it."""

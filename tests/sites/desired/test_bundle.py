@@ -1,0 +1,61 @@
+"""A release: the same inputs make the same archive, and a node starts from it alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from sites.desired.bundle import release
+from tests.nodes import RunningNode
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release(tmp_path_factory.mktemp("releases")).archive
+
+
+def test_the_same_inputs_make_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    again = release(tmp_path).archive
+    assert again.name == made.name
+    assert again.read_bytes() == made.read_bytes()
+
+
+def test_it_says_nothing_of_this_machine(made: Path) -> None:
+    with tarfile.open(made) as tar:
+        members = tar.getmembers()
+        assert {(each.mtime, each.uid, each.gid, each.uname, each.gname) for each in members} == {(0, 0, 0, "", "")}
+        assert [each.name for each in members] == sorted((each.name for each in members), key=Path)
+        names = {each.name.partition("/")[0] for each in members}
+        here = str(Path(__file__).resolve().parent.parent.parent).encode()
+        compiled = tar.extractfile(
+            next(each for each in members if each.name.startswith("registry_node/__pycache__/server."))
+        )
+        assert compiled is not None and here not in compiled.read()
+    assert {"registry_node", "uvloop", "pydantic_core"} <= names
+    assert not names & {"pyinfra", "networkx", "cyclopts", "topology", "sites", "promotions"}
+
+
+def test_a_node_starts_from_it_alone(made: Path, tmp_path: Path) -> None:
+    with tarfile.open(made) as tar:
+        tar.extractall(tmp_path / "release", filter="data")
+    alone = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "release")}
+    blind = "import sys; sys.path[:] = [each for each in sys.path if 'site-packages' not in each]; "
+    starts = blind + "from towpath.main import main; main()"
+    node = RunningNode(tmp_path / "box")
+    node._program = ["-P", "-c", starts, "serve", "--settings"]
+    try:
+        node.start(environment=alone)
+        with node.client() as client:
+            assert client.get("/v2/").status_code == 200
+    finally:
+        node.kill()
+    loaded = [sys.executable, "-P", "-c", f"{blind}import registry_node.server as s; print(s.__file__)"]
+    shown = subprocess.run(loaded, env=alone, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith(str(tmp_path / "release"))

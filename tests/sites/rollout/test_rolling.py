@@ -1,0 +1,167 @@
+"""A rollout over hosts and a gate that do as the test says: what is touched, in which order, and where it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from registry_node.settings import NodeSettings
+from sites.desired.inventory import targets_of
+from sites.hosts import HostError
+from sites.planning.actions import Action, PutFile, Remove, Restore, Unit
+from sites.planning.plan import host_plan
+from sites.rollout.canary import Gate
+from sites.rollout.rolling import HostResult, Outcome, Rollout
+from sites.rollout.ssh import Lock, SshHosts
+from sites.rollout.waves import waves
+from tests.sites import deployed
+from topology.model import Topology
+
+SANDBOX_STOP = Unit("stop", "towpath-sandbox-1.service")
+
+
+class Hosts:
+    """``refusing``: hosts that take no change, with the code of their error. ``lasting`` None, or the code with which
+    nothing can be brought back."""
+
+    def __init__(self, refusing: dict[str, str], lasting: str | None = None) -> None:
+        self.refusing, self.done = refusing, []  # type: tuple[dict[str, str], list[tuple[str, Sequence[Action]]]]
+        self.lasting = lasting
+
+    async def apply(self, host: str, actions: Sequence[Action], lock: Lock) -> None:
+        self.done.append((host, actions))
+        if host in self.refusing:
+            raise HostError(self.refusing[host], f"host {host} could not be changed")
+        if self.lasting and any(isinstance(each, Restore) or each == SANDBOX_STOP for each in actions):
+            raise HostError(self.lasting, f"host {host} could not be changed", why="its disk is full")
+
+    def restarted(self) -> list[str]:
+        return [
+            each.name
+            for _, actions in self.done
+            for each in actions
+            if isinstance(each, Unit) and each.verb == "restart"
+        ]
+
+
+class AnyGate:
+    def __init__(self, sick: Sequence[str] = (), silent: Sequence[str] = ()) -> None:
+        self.sick, self.silent, self.asked = sick, silent, []  # type: tuple[Sequence[str], Sequence[str], list[str]]
+
+    async def check(self, node: str, url: str, settings: NodeSettings) -> None:
+        self.asked.append(node)
+        if node in self.sick:
+            raise HostError("node-unhealthy", f"node {node} does not do its work")
+
+    async def serves(self, url: str) -> bool:
+        return url not in self.silent
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return deployed.folder(tmp_path)
+
+
+async def rolled(
+    base: Path, hosts: Hosts, gate: AnyGate, *, fresh: bool = False, release: str = "f" * 16
+) -> tuple[list[HostResult], Topology]:
+    """An upgrade of every node to another release; ``fresh``: on empty machines."""
+    topology = deployed.topology(base)
+    wanted, there = deployed.hosts(topology, base, release=release), deployed.hosts(topology, base)
+    plans = {name: host_plan(each, deployed.facts(None if fresh else there[name])) for name, each in wanted.items()}
+    urls = {node: node for each in wanted.values() for node in each.target.nodes}
+    locks = {name: Lock("id", 1) for name in plans}
+    rollout = Rollout(topology, cast(SshHosts, hosts), plans, urls, cast(Gate, gate), locks, lambda *_: None)
+    return await rollout.run(waves(topology, targets_of(topology).values())), topology
+
+
+def outcomes(results: list[HostResult]) -> dict[str, Outcome]:
+    return {each.host: each.outcome for each in results}
+
+
+async def test_all_is_prepared_then_one_node_after_the_other(base: Path) -> None:
+    hosts, gate = Hosts({}), AnyGate()
+    results, _ = await rolled(base, hosts, gate)
+    assert outcomes(results) == {"eu-1": Outcome.DONE, "eu-2": Outcome.DONE}
+    assert {host for host, _ in hosts.done[:2]} == {"eu-1", "eu-2"}
+    assert gate.asked == ["sandbox-1", "sandbox-2", "ci-2", "hub-2", "all-2"]
+    assert [each.removeprefix("towpath-").removesuffix(".service") for each in hosts.restarted()] == gate.asked
+
+
+async def test_nothing_that_runs_is_touched_when_a_host_cannot_be_prepared(base: Path) -> None:
+    hosts = Hosts({"eu-2": "host-change-failed"})
+    results, _ = await rolled(base, hosts, AnyGate())
+    assert outcomes(results) == {"eu-1": Outcome.NOT_REACHED, "eu-2": Outcome.FAILED}
+    assert hosts.restarted() == []
+
+
+async def test_a_sick_node_gets_back_what_it_had_and_the_rest_is_not_reached(base: Path) -> None:
+    hosts = Hosts({})
+    results, _ = await rolled(base, hosts, AnyGate(sick=["sandbox-1"]))
+    assert outcomes(results) == {"eu-1": Outcome.ROLLED_BACK, "eu-2": Outcome.NOT_REACHED}
+    last = hosts.done[-1]
+    assert last[0] == "eu-1" and isinstance(last[1][0], Restore)
+    assert hosts.restarted() == ["towpath-sandbox-1.service"] * 2
+
+
+async def test_a_sick_node_that_is_new_is_stopped(base: Path) -> None:
+    hosts = Hosts({})
+    results, _ = await rolled(base, hosts, AnyGate(sick=["sandbox-1"]), fresh=True)
+    assert outcomes(results)["eu-1"] is Outcome.FAILED
+    assert hosts.done[-1][1] == (Unit("stop", "towpath-sandbox-1.service"),)
+
+
+@pytest.mark.parametrize(
+    ("code", "fresh", "said"),
+    [
+        ("host-change-failed", False, "what it had before does not run either: the node is down"),
+        ("host-lost", False, "what it had before could not be brought back"),
+        ("host-change-failed", True, "it could not be stopped"),
+    ],
+)
+async def test_a_way_back_that_fails_is_told(base: Path, code: str, fresh: bool, said: str) -> None:
+    results, _ = await rolled(base, Hosts({}, lasting=code), AnyGate(sick=["sandbox-1"]), fresh=fresh)
+    assert outcomes(results)["eu-1"] is Outcome.FAILED
+    error = results[0].error
+    assert error is not None and error.code == "node-unhealthy"
+    assert error.what == f"node sandbox-1 does not do its work, and {said}"
+    assert "host eu-1 could not be changed: its disk is full" in error.why
+
+
+async def test_a_node_is_on_trial_until_it_has_passed_its_gate(base: Path) -> None:
+    """A run that is cut before that leaves the mark, and the next one goes on with this node."""
+    hosts, mark = Hosts({}), Remove("/etc/towpath/sandbox-1/pending")
+    lifted: list[bool] = []
+
+    class Seeing(AnyGate):
+        async def check(self, node: str, url: str, settings: NodeSettings) -> None:
+            lifted.append(any(mark in actions for _, actions in hosts.done))
+
+    results, _ = await rolled(base, hosts, Seeing())
+    assert set(outcomes(results).values()) == {Outcome.DONE}
+    assert lifted == [False, True, True, True, True], "its own check comes first"
+    assert [actions for _, actions in hosts.done if mark in actions] == [(mark,)]
+
+
+async def test_a_node_whose_sister_is_silent_is_left_alone(base: Path) -> None:
+    hosts = Hosts({})
+    results, _ = await rolled(base, hosts, AnyGate(silent=["sandbox-2"]))
+    assert outcomes(results) == {"eu-1": Outcome.FAILED, "eu-2": Outcome.NOT_REACHED}
+    assert results[0].error is not None and results[0].error.code == "promise-at-risk"
+    assert hosts.restarted() == []
+
+
+async def test_hosts_that_are_right_are_not_asked(base: Path) -> None:
+    hosts: Any = Hosts({"eu-1": "must-not-be-called", "eu-2": "must-not-be-called"})
+    results, _ = await rolled(base, hosts, AnyGate(), release=deployed.RELEASE)
+    assert set(outcomes(results).values()) == {Outcome.UNCHANGED}
+    assert hosts.done == []
+
+
+def test_the_inventory_is_written_last(base: Path) -> None:
+    plan = host_plan(deployed.hosts(deployed.topology(base), base)["eu-1"], deployed.facts())
+    (inventory,) = plan.finish
+    assert isinstance(inventory, PutFile) and inventory.wanted.path == "/etc/towpath/inventory.json"
