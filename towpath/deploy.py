@@ -61,7 +61,7 @@ async def plan(
     options: Options = PLAIN,
 ) -> Exit:
     """Show what apply would change on the hosts. Nothing is changed."""
-    from sites import saved_plan
+    from sites.planning import saved_plan
 
     out, workspace = options.open(), where.open()
     deployment = _deployment(workspace, out)
@@ -195,7 +195,7 @@ def _deployment(workspace: Workspace, out: Output) -> Deployment:
 
 
 def _check(saved: Path | None, deployment: Deployment, plans: Mapping[str, HostPlan], workspace: Workspace) -> None:
-    from sites import saved_plan
+    from sites.planning import saved_plan
 
     if saved:
         saved_plan.check(saved, saved_plan.basis(deployment, plans, workspace.file))

@@ -125,7 +125,7 @@ def _fail(error: BaseException) -> NoReturn:
 
 
 def _call(name: str, arguments: Sequence[str]) -> Exit:
-    from towpath.imports import without_collection
+    from registry_node.imports import without_collection
 
     with without_collection():
         app = app_of(name)

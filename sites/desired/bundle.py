@@ -29,13 +29,13 @@ from tempfile import TemporaryDirectory
 
 from sites.hosts import HostError
 
-# What `towpath serve` imports; what these need comes along.
+# What `python -m registry_node` imports; what these need comes along.
 NEEDS = (
     *("uvloop", "httptools", "httpx", "pydantic", "sqlalchemy", "alembic"),
     *("joserfc", "bcrypt", "cryptography", "prometheus-client", "wcmatch"),
 )
-ROOMS = ("oci_wire", "identity", "registry_node", "towpath")
-_FORMAT = "1"  # of the archive: a new one makes new releases
+ROOMS = ("oci_wire", "identity", "registry_node")  # no command line: its edits make no new release
+_FORMAT = "2"  # of the archive: a new one makes new releases
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests?|testing)/|\.data/|\.(pyc|pyi|pyx|pxd|c|h|cpp|hpp)$"
     r"|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|entry_points\.txt)$"

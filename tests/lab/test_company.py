@@ -109,7 +109,7 @@ def test_secrets_lie_with_root_and_are_told_nowhere(acme: Company) -> None:
     secrets = [acme.secret(name) for name in ("ci-runner.token", "k8s-us.token", "dev.password")]
     files = "cat /etc/towpath/*/settings.json /etc/systemd/system/towpath-* /etc/towpath/inventory.json"
     told = acme.lab.on("eu-1", f"ps auxeww; journalctl --no-pager -o export; {files}").stdout
-    assert "towpath serve" in told
+    assert "-m registry_node" in told
     assert [secret for secret in secrets if secret in told] == []
     found = acme.lab.on("eu-1", "find /etc/towpath -path '*/credentials/*' -printf '%m %u %g\\n'").stdout.split("\n")[
         :-1

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from oci_wire import errors
+from registry_node.imports import without_collection
 from towpath.exits import Exit
-from towpath.imports import without_collection
 from towpath.main import VERBS, app_of, root_help, run
 from towpath.output import Output, aligned
 from towpath.problem import Problem

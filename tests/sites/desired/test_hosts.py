@@ -34,7 +34,7 @@ def test_a_local_node(nodes: dict[str, DesiredNode]) -> None:
     assert str(node.settings.tls.key) == "/run/credentials/towpath-sandbox-1.service/tls.key"
     lines = unit(node)
     assert "LoadCredential=tls.key:/etc/towpath/sandbox-1/credentials/tls.key" in lines
-    assert "ExecStart=/usr/bin/python3 -P -m towpath serve --settings /etc/towpath/sandbox-1/settings.json" in lines
+    assert "ExecStart=/usr/bin/python3 -P -m registry_node --settings /etc/towpath/sandbox-1/settings.json" in lines
     assert "StateDirectory=towpath/sandbox-1" in lines
     assert {"Type=notify", "WatchdogSec=30", "NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateUsers=yes"} <= set(
         lines
