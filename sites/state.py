@@ -12,7 +12,7 @@ STATE/nodes/NODE/robot               of a mirror or virtual: its login at our ot
 STATE/nodes/NODE/logins/EXTERNAL     its login at an external registry, 0600
 STATE/control.{log,pid,ready}
 STATE/engine/                       promotions.db, ledger/SCOPE.ndjson
-STATE/releases/RELEASE.tar.gz       what apply sends to hosts
+STATE/releases/RELEASE.tar.gz       what apply sends to hosts; beside it RELEASE.manifest, what is in it
 STATE/secrets/tls/NODE.{crt,key}    certificates that apply issued, 0600
 STATE/known_hosts                   the hosts' public keys, as ssh writes them
 """

@@ -57,12 +57,14 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """``identity``: 16 hex digits of the hash of its content. ``archive``: a tar, gzipped, on this machine."""
+    """``identity``: 16 hex digits of the hash of its content. ``archive``: a tar, gzipped, on this machine. ``manifest``:
+    the hash of the MANIFEST in it, which lists every file as sha256sum(1) does."""
 
     identity: str
     version: str
     kind: Kind
     archive: Path
+    manifest: str = ""
 
 
 def here() -> Kind:
@@ -74,11 +76,11 @@ def release(folder: Path) -> Release:
     is not whole."""
     files = dict(sorted((*_distributions(), *_rooms())))
     identity, version = _identity(files), metadata.version("towpath")
-    archive = folder / f"{identity}.tar.gz"
-    if not archive.is_file():
+    archive, manifest = folder / f"{identity}.tar.gz", folder / f"{identity}.manifest"
+    if not (archive.is_file() and manifest.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
-        _write(archive, files, version)
-    return Release(identity, version, here(), archive)
+        _write(archive, manifest, files, version)
+    return Release(identity, version, here(), archive, hashlib.sha256(manifest.read_bytes()).hexdigest())
 
 
 def _identity(files: dict[str, Path]) -> str:
@@ -162,7 +164,7 @@ def _broken(what: str, why: str) -> HostError:
     )
 
 
-def _write(archive: Path, files: dict[str, Path], version: str) -> None:
+def _write(archive: Path, manifest: Path, files: dict[str, Path], version: str) -> None:
     with TemporaryDirectory() as scratch:
         top = Path(scratch)
         for name, path in files.items():
@@ -173,9 +175,21 @@ def _write(archive: Path, files: dict[str, Path], version: str) -> None:
         described.parent.mkdir()
         described.write_text(f"Metadata-Version: 2.1\nName: towpath\nVersion: {version}\n")
         _compile(top)
-        fresh = archive.with_name(f".{archive.name}.{os.getpid()}")
-        fresh.write_bytes(gzip.compress(_tar(top), compresslevel=6, mtime=0))
-        fresh.replace(archive)
+        (top / "MANIFEST").write_text(_manifest(top))
+        for target, content in (
+            (manifest, (top / "MANIFEST").read_bytes()),
+            (archive, gzip.compress(_tar(top), compresslevel=6, mtime=0)),
+        ):
+            fresh = target.with_name(f".{target.name}.{os.getpid()}")
+            fresh.write_bytes(content)
+            fresh.replace(target)
+
+
+def _manifest(top: Path) -> str:
+    """What lies there now, a line a file: ``sha256sum -c MANIFEST`` checks it by hand."""
+    paths = sorted(each for each in top.rglob("*") if each.is_file())
+    lines = (f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.relative_to(top).as_posix()}\n" for each in paths)
+    return "".join(lines)
 
 
 def _compile(top: Path) -> None:

@@ -161,6 +161,17 @@ def recorded(host: DesiredHost) -> bytes:
         for node in host.nodes
         for each in node.files
     }
-    links = {node.link[0]: {"target": node.link[1], "node": node.name} for node in host.nodes}
-    told = {"format": 1, "files": files, "links": links, "units": {each.unit: each.name for each in host.nodes}}
+    owned = [("", each) for each in host.directories]
+    owned += [(node.name, each) for node in host.nodes for each in node.directories]
+    told = {
+        "format": 1,
+        "files": files,
+        "links": {node.link[0]: {"target": node.link[1], "node": node.name} for node in host.nodes},
+        "units": {each.unit: each.name for each in host.nodes},
+        "directories": {
+            each.path: {"mode": each.mode, "owner": each.owner, "group": each.group, "node": node}
+            for node, each in owned
+        },
+        "releases": {host.release.identity: {"manifest": host.release.manifest}},
+    }
     return json.dumps(told, indent=1, sort_keys=True).encode() + b"\n"

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 LOCK, FENCE, ALONE = Path("/var/lib/towpath/.lock"), Path("/var/lib/towpath/.fence"), Path("/run/towpath-change")
+INDEX = "index.json"
 
 
 class Refused(Exception):
@@ -75,9 +76,13 @@ def release(path: str, content: str, sha256: str) -> None:
             raise Refused("the archive holds something that is no plain file inside it")
         tar.extractall(fresh, members=members)  # noqa: S202 - each of them was looked at
     sync_all(fresh)
-    shutil.rmtree(path, ignore_errors=True)
+    aside = Path(f"{path}.towpath-old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if os.path.lexists(path):  # one that was edited, and nodes run from it: gone for a moment only
+        Path(path).rename(aside)
     fresh.rename(path)
     sync(fresh.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def plain(member: tarfile.TarInfo) -> bool:
@@ -93,28 +98,51 @@ def remove(path: str) -> None:
         gone.unlink(missing_ok=True)
 
 
-def keep(folder: str, paths: list[str]) -> None:
-    """Copies what a change is about to replace, and notes what was not there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    Path(folder).mkdir(mode=0o700, parents=True)
-    there = [os.path.lexists(path) for path in paths]
-    for number, path in enumerate(paths):
-        if there[number]:
-            copy(Path(path), Path(folder, str(number)))
-    index = [{"path": path, "there": was} for path, was in zip(paths, there)]  # noqa: B905 - Python 3.9 has no strict
-    Path(folder, "index.json").write_text(json.dumps(index))
+def keep(folder: str, paths: list[str], pending: str) -> None:
+    """Copies what a change is about to replace, and notes what was not there. While ``pending`` stands, an earlier change
+    is still on trial: what was kept for it is what there is to go back to, and what it did not touch is added."""
+    if not os.path.lexists(pending):
+        shutil.rmtree(folder, ignore_errors=True)
+    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    index = kept(folder)
+    known = {each["path"] for each in index}
+    for path in paths:
+        if path not in known:
+            there, own_copy = os.path.lexists(path), Path(folder, str(len(index)))
+            own_copy.unlink(missing_ok=True)  # of a run that was cut here
+            if there:
+                copy(Path(path), own_copy)
+            index.append({"path": path, "there": there})
+    sync_all(Path(folder))
+    fresh = fresh_for(str(Path(folder, INDEX)))
+    write(fresh, json.dumps(index).encode())
+    fresh.replace(Path(folder, INDEX))
+    sync(Path(folder))
 
 
-def restore(folder: str) -> None:
-    """Puts back what ``keep`` copied."""
-    for number, each in enumerate(json.loads(Path(folder, "index.json").read_text())):
+def kept(folder: str) -> list[dict[str, Any]]:
+    """What ``keep`` noted there: where each lay, and whether there was anything; the copies are named by their number."""
+    try:
+        return list(json.loads(Path(folder, INDEX).read_text()))
+    except FileNotFoundError:
+        return []
+
+
+def restore(folder: str, pending: str) -> None:
+    """Puts back what ``keep`` copied. ``pending`` stands from before the first change: without it nothing was changed."""
+    if not os.path.lexists(pending):
+        return
+    for number, each in enumerate(kept(folder)):
+        fresh = fresh_for(each["path"])
+        fresh.unlink(missing_ok=True)
         if each["there"]:
-            fresh = fresh_for(each["path"])
-            fresh.unlink(missing_ok=True)
             copy(Path(folder, str(number)), fresh)
             fresh.replace(each["path"])
         else:
             remove(each["path"])
+    for parent in {Path(each["path"]).parent for each in kept(folder)}:
+        if parent.is_dir():
+            sync_all(parent)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
-{"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "data": path}
+{"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...], "data": path}
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import hashlib
 import json
+import os
 import platform
 import pwd
 import shutil
@@ -15,10 +16,12 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NeedDaemonReload", "NRestarts")
+UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NeedDaemonReload", "DropInPaths")
+MOST = 100  # names of files that differ in a release
 
 
 def path_facts(path: Path) -> dict[str, Any] | None:
@@ -41,6 +44,31 @@ def digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             found.update(chunk)
     return found.hexdigest()
+
+
+def tree(top: Path) -> dict[str, Any]:
+    """A release against its MANIFEST (as sha256sum(1) writes one): files that differ, are missing or are too many."""
+    try:
+        manifest = (top / "MANIFEST").read_bytes()
+        listed = {name: said for said, _, name in (line.partition("  ") for line in manifest.decode().splitlines())}
+    except (OSError, UnicodeDecodeError):
+        return {"manifest": "", "differing": ["MANIFEST"]}
+    there = {name: path for name, path in files(top) if name != "MANIFEST"}
+    same = {
+        name
+        for name, path in there.items()
+        if name in listed and not path.is_symlink() and listed[name] == digest(path)
+    }
+    differing = sorted((listed.keys() | there.keys()) - same)
+    return {"manifest": hashlib.sha256(manifest).hexdigest(), "differing": differing[:MOST]}
+
+
+def files(top: Path) -> Iterator[tuple[str, Path]]:
+    """Everything below that is no folder, by its name there."""
+    for folder, folders, names in os.walk(top):
+        for name in (*names, *(each for each in folders if Path(folder, each).is_symlink())):
+            path = Path(folder, name)
+            yield path.relative_to(top).as_posix(), path
 
 
 def user(number: int) -> str:
@@ -132,8 +160,11 @@ def known(name: str) -> bool:
 
 def look(asked: dict[str, Any]) -> dict[str, Any]:
     inventory = parsed(asked["inventory"])
-    owned = [*inventory.get("files", ()), *inventory.get("links", ())] if isinstance(inventory, dict) else []
-    names = [*asked["units"], *(inventory.get("units", ()) if isinstance(inventory, dict) else ())]
+    laid = inventory if isinstance(inventory, dict) else {}
+    owned = [path for part in ("directories", "files", "links") for path in laid.get(part, ())]
+    names = [*asked["units"], *laid.get("units", ())]
+    releases = Path(asked["releases"])
+    trees = [each for each in dict.fromkeys((*asked["trees"], *laid.get("releases", ()))) if (releases / each).is_dir()]
     return {
         "python": "{}.{}".format(*sys.version_info),
         "machine": platform.machine(),
@@ -144,9 +175,10 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "paths": {each: path_facts(Path(each)) for each in dict.fromkeys((*asked["paths"], *owned))},
         "texts": {path: text(path) for path in asked["texts"]},
         "units": units(list(dict.fromkeys(names))),
-        "releases": sorted(each.name for each in Path(asked["releases"]).glob("*") if each.suffix == ""),
+        "releases": sorted(each.name for each in releases.glob("*") if each.suffix == ""),
         "inventory": inventory,
         "lock": parsed(asked["lock"]),
+        "trees": {each: tree(releases / each) for each in trees},
         "ports": ports(asked["ports"]),
         "disk": disk(Path(asked["data"])),
     }

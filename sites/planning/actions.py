@@ -107,13 +107,14 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Keeps what a change replaces, until the next one."""
+    """Keeps what a change replaces, until the next one. While ``pending`` stands it adds to what is kept."""
 
     folder: str
     paths: tuple[str, ...]
+    pending: str
 
     def told(self) -> dict[str, Any]:
-        return {"do": "keep", "folder": self.folder, "paths": list(self.paths)}
+        return {"do": "keep", "folder": self.folder, "paths": list(self.paths), "pending": self.pending}
 
     @property
     def command(self) -> str:
@@ -122,10 +123,13 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
+    """Puts back what was kept; nothing when ``pending`` does not stand, since then nothing was replaced."""
+
     folder: str
+    pending: str
 
     def told(self) -> dict[str, Any]:
-        return {"do": "restore", "folder": self.folder}
+        return {"do": "restore", "folder": self.folder, "pending": self.pending}
 
     @property
     def command(self) -> str:

@@ -7,17 +7,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sites.desired import layout
 from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
+from sites.planning.drop_ins import drop_ins
 from sites.planning.facts import HostFacts, PathFacts
 from sites.planning.plan import ADD, CHANGE, DESTROY, Row, file_diff
+from sites.planning.releases import difference
+
+DROP_IN = "drop-in"  # the operation of a row that apply does not undo
 
 
 def drift(host: DesiredHost, facts: HostFacts) -> tuple[Row, ...]:
     """One row for each thing that is not as it was laid down; none for a host that apply never changed."""
     if facts.inventory is None:
         return ()
-    return (*_files(host, facts), *_links(host.target, facts), *_units(host.target, facts))
+    target = host.target
+    own = (*_directories(target, facts), *_files(host, facts), *_links(target, facts), *_units(target, facts))
+    return (*own, *_releases(target, facts), *_drop_ins(target, facts))
+
+
+def _directories(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for path, laid in facts.inventory.directories.items():
+        found, node = facts.paths.get(path), str(laid.get("node", ""))
+        if found is None:
+            yield _row(target, node, DESTROY, "directory", f"{path} is gone")
+        elif found.kind != "directory":
+            yield _row(target, node, CHANGE, "directory", f"{path} is a {found.kind}")
+        elif _owned(found) != (laid.get("mode"), laid.get("owner"), laid.get("group")):
+            yield _row(target, node, CHANGE, "directory", f"{path} is {found.mode:04o} {found.owner}:{found.group}")
+
+
+def _releases(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for identity, laid in facts.inventory.releases.items():
+        path = layout.release(identity)
+        if identity not in facts.releases:
+            yield _row(target, "", DESTROY, "release", f"{path} is gone")
+        elif differing := difference(facts.trees.get(identity), str(laid.get("manifest", ""))):
+            yield _row(target, "", CHANGE, "release", f"{path} was edited: {differing}")
+
+
+def _drop_ins(target: Target, facts: HostFacts) -> Iterator[Row]:
+    assert facts.inventory is not None
+    for unit, path in drop_ins(facts):
+        yield _row(target, facts.inventory.units.get(unit, ""), ADD, DROP_IN, f"{path} changes {unit}")
 
 
 def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost
@@ -26,6 +24,10 @@ class PathFacts(_Said):
     target: str = ""
 
 
+def _words(said: Any) -> Any:
+    return said.split() if isinstance(said, str) else said
+
+
 class UnitFacts(_Said):
     """As systemctl(1) shows them."""
 
@@ -35,6 +37,15 @@ class UnitFacts(_Said):
     enabled: str = Field(default="", alias="UnitFileState")
     stale: str = Field(default="no", alias="NeedDaemonReload")
     pid: int = Field(default=0, alias="MainPID")
+    drop_ins: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(default=(), alias="DropInPaths")
+
+
+class TreeFacts(_Said):
+    """A release, looked at file by file. ``manifest``: the hash of its MANIFEST; ``differing``: files that are not what
+    that says, that are missing, or that are too many."""
+
+    manifest: str = ""
+    differing: tuple[str, ...] = ()
 
 
 class DiskFacts(_Said):
@@ -48,6 +59,8 @@ class Recorded(_Said):
     files: dict[str, dict[str, Any]] = {}
     links: dict[str, dict[str, Any]] = {}
     units: dict[str, str] = {}
+    directories: dict[str, dict[str, Any]] = {}
+    releases: dict[str, dict[str, Any]] = {}
 
 
 class HostFacts(_Said):
@@ -65,18 +78,11 @@ class HostFacts(_Said):
     lock: dict[str, Any] | None
     ports: dict[int, str]
     disk: DiskFacts
+    trees: dict[str, TreeFacts] = {}  # by release: those that nodes run or shall run
 
     def settings(self, node: str) -> str | None:
         """The text of a node's settings as they are there."""
         return self.texts.get(str(layout.settings(node)))
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with everything that a plan stands on; not with the time, the free disk or a process's number."""
-        told = self.model_dump(mode="json", exclude={"time", "disk", "lock", "texts"})  # texts stand in paths by hash
-        for each in told["units"].values():
-            each.pop("pid")
-        return _sha256(json.dumps(told, sort_keys=True))
 
 
 def questions(host: DesiredHost) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def questions(host: DesiredHost) -> dict[str, Any]:
         "texts": texts,
         "units": [each.unit for each in host.nodes],
         "releases": str(layout.RELEASES),
+        "trees": [host.release.identity],
         "data": str(layout.DATA),
         "user": layout.USER,
         "ports": [each.settings.listen.port for each in host.nodes],
@@ -108,7 +115,3 @@ def read_facts(host: str, said: Any) -> HostFacts:
             why="its answer has another form than this towpath's",
             next="run it again; if it stays so, report it with TOWPATH_DEBUG=1",
         ) from None
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

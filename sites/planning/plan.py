@@ -13,24 +13,21 @@ from registry_node.settings import CHANGEABLE, NodeSettings
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost, DesiredNode, Directory, File, recorded
 from sites.desired.inventory import Target
+from sites.planning import releases, trial
 from sites.planning.actions import (
     Action,
-    Keep,
     MakeDirectory,
     MakeUser,
     PutFile,
     PutLink,
     PutRelease,
     ReloadUnits,
-    Remove,
     Unit,
 )
 from sites.planning.facts import HostFacts, PathFacts
 from sites.planning.setting_changes import changes, shown_settings
 
 ADD, CHANGE, DESTROY = "+", "~", "-"
-_PENDING = b"the node has not passed its health gate on the files here: the next apply restarts it\n"
-_PENDING_FIRST = _PENDING + b"nothing was here before them\n"
 TopologyPath = tuple[str | int, ...]
 
 
@@ -52,13 +49,15 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class NodePlan:
     """``actions`` in order. ``settle``: what is done when the node has passed its health gate after them. ``starts``: they
-    start or restart its process. ``was_there``: it ran here before, so that there is something to go back to."""
+    start or restart its process. ``was_there``: it passed its gate here before, so that there is something to go back
+    to. ``runs``: its process is there now."""
 
     node: DesiredNode
     rows: tuple[Row, ...] = ()
     actions: tuple[Action, ...] = field(default=(), repr=False)
     starts: bool = False
     was_there: bool = False
+    runs: bool = False
     settle: tuple[Action, ...] = field(default=(), repr=False)
 
 
@@ -95,13 +94,14 @@ def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
     if directories:
         named = ", ".join(each.wanted.path for each in directories)
         rows.append(_row(target, "", ADD, "directories", named, actions=tuple(directories)))
-    if host.release.identity not in facts.releases:
+    edited = releases.edited(host, facts)
+    if host.release.identity not in facts.releases or edited:
         put = PutRelease(str(layout.release(host.release.identity)), host.release.archive)
-        prepare.append(put)
-        rows.append(
-            _row(target, "", ADD, "release", f"{host.release.version} ({host.release.identity})", actions=(put,))
-        )
-    nodes = tuple(_node_plan(target, node, facts) for node in host.nodes)
+        prepare += [*_on_trial(host, facts), put] if edited else [put]
+        change = f"{host.release.version} ({host.release.identity})"
+        change, sign = (f"{change}: edited there: {edited}", CHANGE) if edited else (change, ADD)
+        rows.append(_row(target, "", sign, "release", change, actions=(put,)))
+    nodes = tuple(_node_plan(target, node, facts, edited=bool(edited)) for node in host.nodes)
     inventory = PutFile(File(str(layout.INVENTORY), recorded(host), 0o600))
     said = facts.paths.get(inventory.wanted.path)
     finish: tuple[Action, ...] = () if said and said.sha256 == inventory.wanted.sha256 else (inventory,)
@@ -113,7 +113,7 @@ def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
 @dataclass(frozen=True, slots=True)
 class _Gap:
     """What one node lacks. ``pending``: an earlier run left files on which it has not passed its health gate.
-    ``was_there``: before that, too."""
+    ``was_there``: it passed one before that. ``edited``: the release that it runs was."""
 
     files: tuple[File, ...]
     folders: tuple[Directory, ...]
@@ -123,6 +123,7 @@ class _Gap:
     enable: bool
     restart: bool
     was_there: bool
+    edited: bool
 
     def __bool__(self) -> bool:
         return bool(self.folders or self.enable or self.tried)
@@ -133,42 +134,42 @@ class _Gap:
         return bool(self.files or self.moved or self.restart)
 
 
-def _gap(node: DesiredNode, facts: HostFacts) -> _Gap:
+def _gap(node: DesiredNode, facts: HostFacts, *, edited: bool) -> _Gap:
     link, unit = facts.paths.get(node.link[0]), facts.units.get(node.unit)
     files = tuple(each for each in node.files if not _is_file(facts.paths.get(each.path), each))
     folders = tuple(each for each in node.directories if not _is(facts.paths.get(each.path), each))
     moved = link is None or (link.kind, link.target) != ("link", node.link[1])
     running = unit is not None and unit.active in ("active", "reloading")
-    pending = facts.paths.get(str(layout.pending(node.name)))
-    restart = moved or not running or bool(pending) or any(_needs_restart(each, node, facts) for each in files)
-    was_there = running and facts.paths.get(str(layout.unit_file(node.name))) is not None
-    was_there = was_there and not (pending and pending.sha256 == _pending(node, first=True).sha256)
+    pending = facts.paths.get(str(layout.pending(node.name))) is not None
+    restart = moved or not running or pending or edited or any(_needs_restart(each, node, facts) for each in files)
     enable = unit is None or unit.enabled != "enabled"
-    return _Gap(files, folders, moved, running, bool(pending), enable, restart, was_there)
+    was_there = not trial.never_passed(node.name, facts)
+    return _Gap(files, folders, moved, running, pending, enable, restart, was_there, edited)
 
 
-def _pending(node: DesiredNode, *, first: bool) -> File:
-    return File(str(layout.pending(node.name)), _PENDING_FIRST if first else _PENDING)
+def _on_trial(host: DesiredHost, facts: HostFacts) -> Iterator[Action]:
+    """Before a release is laid down again, the nodes that run it are marked: a run that is cut after it restarts them."""
+    for node in host.nodes:
+        gap = _gap(node, facts, edited=True)
+        if gap.was_there and not gap.moved and not gap.pending:
+            yield from trial.begin(node.name, (), pending=False, first=False)
 
 
-def _node_plan(target: Target, node: DesiredNode, facts: HostFacts) -> NodePlan:
-    gap = _gap(node, facts)
+def _node_plan(target: Target, node: DesiredNode, facts: HostFacts, *, edited: bool) -> NodePlan:
+    gap = _gap(node, facts, edited=edited)
     if not gap:
         return NodePlan(node)
     rows, actions = tuple(_rows(target, node, facts, gap)), tuple(_actions(node, gap))
-    settle = (Remove(str(layout.pending(node.name))),) if gap.tried else ()
-    return NodePlan(node, rows, actions, gap.restart, gap.was_there, settle)
+    settle = trial.settle(node.name) if gap.tried else ()
+    return NodePlan(node, rows, actions, gap.restart, gap.was_there, gap.running, settle)
 
 
 def _actions(node: DesiredNode, gap: _Gap) -> Iterator[Action]:
-    """What is replaced is kept first (but what an interrupted run left is nothing to go back to); ``pending`` stands from
-    before the first file until the node has passed its health gate (``settle``)."""
+    """The node is on trial from before the first file until it has passed its health gate (``settle``)."""
     yield from (MakeDirectory(each) for each in gap.folders)
-    if not gap.pending:
+    if gap.tried:
         replaced = (*(each.path for each in gap.files), *((node.link[0],) if gap.moved else ()))
-        yield Keep(str(layout.former(node.name)), replaced)
-        if gap.tried:
-            yield PutFile(_pending(node, first=not gap.was_there))
+        yield from trial.begin(node.name, replaced, pending=gap.pending, first=not gap.was_there)
     yield from (PutFile(each) for each in gap.files)
     if gap.moved:
         yield PutLink(*node.link)
@@ -226,6 +227,8 @@ def _process(node: DesiredNode, facts: HostFacts, gap: _Gap) -> str:
         return f"{unit.active if unit else 'not there'} -> active"
     if gap.pending:
         return "has not passed its health gate"
+    if gap.edited:
+        return "runs a release that was edited"
     return "not started at boot -> started" if gap.enable else "folders have another owner or mode"
 
 

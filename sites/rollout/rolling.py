@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sites.desired import layout
 from sites.desired.inventory import Target
 from sites.hosts import HostError
-from sites.planning.actions import Action, ReloadUnits, Restore, Unit
+from sites.planning.actions import Action, ReloadUnits, Unit
 from sites.planning.plan import HostPlan, NodePlan
+from sites.planning.trial import put_back
 from sites.rollout.canary import Gate
 from sites.rollout.promises import promise_of
 from sites.rollout.ssh import Lock, SshHosts
@@ -97,7 +97,7 @@ class Rollout:
 
     async def _node(self, name: str, plan: NodePlan) -> None:
         node = plan.node
-        if plan.starts and plan.was_there:
+        if plan.starts and plan.runs:
             await self._keep_promise(node.name)
         try:
             await self.hosts.apply(name, plan.actions, self.locks[name])
@@ -131,9 +131,16 @@ class Rollout:
             await self.hosts.apply(name, way_back(plan), self.locks[name])
         except HostError as failed:
             return _neither(plan, error, failed)
-        if plan.was_there:
-            self._results[name].outcome = Outcome.ROLLED_BACK
+        if not plan.was_there:
+            return _stopped(error)
+        self._results[name].outcome = Outcome.ROLLED_BACK
         return error
+
+
+def _stopped(error: HostError) -> HostError:
+    """What is reported of a node that had nothing to go back to."""
+    what = f"{error.what}; it was stopped, as it has never passed its health gate here"
+    return HostError(error.code, what, where=error.where, why=error.why, next=error.next)
 
 
 def _neither(plan: NodePlan, error: HostError, failed: HostError) -> HostError:
@@ -152,4 +159,4 @@ def way_back(plan: NodePlan) -> tuple[Action, ...]:
     if not plan.was_there:
         return (Unit("stop", node.unit),)
     again = (Unit("restart", node.unit),) if plan.starts else ()
-    return (Restore(str(layout.former(node.name))), ReloadUnits(), *again, *plan.settle)
+    return (put_back(node.name), ReloadUnits(), *again, *plan.settle)

@@ -49,8 +49,8 @@ def identity_of_our_rooms(folder: Path) -> str:
     """As a towpath says it whose rooms lie in this folder."""
     program = "from sites.desired import bundle; print(bundle._identity(dict(sorted(bundle._rooms()))))"
     words = [sys.executable, "-P", "-c", program]
-    said = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     return said.stdout.strip()
 
 
