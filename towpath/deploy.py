@@ -53,7 +53,9 @@ USUAL = Ssh()
 
 async def plan(
     *,
-    save: Annotated[Path | None, Parameter(help="Keep the plan in this file, for `towpath apply FILE`.")] = None,
+    save: Annotated[
+        Path | None, Parameter(name=["--save", "--out"], help="Keep the plan in this file, for `towpath apply FILE`.")
+    ] = None,
     full: Annotated[bool, Parameter(negative="", help="Also show commands and differences.")] = False,
     detailed_exitcode: Annotated[bool, Parameter(negative="", help="Exit 3 when there is something to do.")] = False,
     ssh: Ssh = USUAL,
@@ -78,6 +80,7 @@ async def apply(
     plan: Annotated[Path | None, Parameter(help="A saved plan; refused (exit 6) when it no longer holds.")] = None,
     /,
     *,
+    dry_run: Annotated[bool, Parameter(negative="", help="Show what would be done, and do nothing.")] = False,
     ssh: Ssh = USUAL,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -94,6 +97,8 @@ async def apply(
             plans = deployment.plans(await hosts.facts(deployment.hosts))
             _check(plan, deployment, plans, workspace)
             _show(workspace, plans, out)
+            if dry_run:
+                return Exit.DONE
             workspace.state.write_addresses(deployment.urls)
             changing = [name for name, each in plans.items() if each.changes]
             if not changing:
@@ -126,7 +131,7 @@ async def drift(
     _show_rows(workspace, rows, out, full=full)
     if untouched:
         out.talk(f"never applied to: {', '.join(untouched)}")
-    out.talk(f"{len(rows)} differences. towpath apply puts it back." if rows else "No drift.")
+    out.talk(_drifted(rows))
     return Exit.CHANGES if rows else Exit.DONE
 
 
@@ -221,14 +226,21 @@ async def _roll_out(
 
 
 def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
-    """The rows that change something; unchanged nodes are counted."""
+    """The rows that change something; unchanged nodes are counted, and with ``full`` named."""
+    from sites.planning.drop_ins import warnings
+
     rows = [row for each in plans.values() for row in each.all_rows]
     _show_rows(workspace, rows, out, full=full)
+    unchanged = [(host, node.node.name) for host, each in plans.items() for node in each.nodes if not node.actions]
+    if full and not out.json:
+        for host, node in unchanged:
+            print(f"{plans[host].host.target.site}  {host}  =  {node}  unchanged", flush=True)
     for host, each in plans.items():
+        for said in warnings(host, each.facts):
+            out.talk(said)
         if by := each.facts.lock:
             out.talk(f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})")
-    unchanged = sum(not node.actions for each in plans.values() for node in each.nodes)
-    out.talk(f"Plan: {_counted(rows)}. {unchanged} nodes unchanged.")
+    out.talk(f"Plan: {_counted(rows)}. {len(unchanged)} unchanged{'' if full or not unchanged else ' (--full)'}.")
 
 
 def _show_rows(workspace: Workspace, rows: Sequence[Row], out: Output, *, full: bool) -> None:
@@ -238,6 +250,15 @@ def _show_rows(workspace: Workspace, rows: Sequence[Row], out: Output, *, full: 
             print("\n".join(_in_full(workspace, row)), flush=True)
     elif rows:
         out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
+
+
+def _drifted(rows: Sequence[Row]) -> str:
+    from sites.planning.drift import DROP_IN
+
+    left = sum(row.operation == DROP_IN for row in rows)
+    back = "towpath apply puts it back." if left < len(rows) else ""
+    stay = f"{left} drop-ins are an operator's: apply leaves them (systemctl revert UNIT)." if left else ""
+    return " ".join(each for each in (f"{len(rows)} differences.", back, stay) if each) if rows else "No drift."
 
 
 def _counted(rows: Iterable[Row]) -> str:

@@ -1,6 +1,7 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
-{"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...], "data": path}
+{"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
+"data": path, "user": name, "ports": [...]}
 """
 
 from __future__ import annotations
