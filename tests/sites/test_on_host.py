@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from sites.desired import bundle
 from sites.on_host import change, look, program
 
 ME, MINE = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
@@ -52,13 +53,39 @@ def test_what_was_kept_comes_back_and_what_was_not_there_goes(tmp_path: Path) ->
     file, link, new = tmp_path / "file", tmp_path / "link", tmp_path / "new"
     put(file, b"before", 0o600)
     change.link(str(link), "target-before")
-    change.keep(str(tmp_path / "former"), [str(file), str(link), str(new)])
+    former, pending = str(tmp_path / "former"), tmp_path / "pending"
+    change.keep(former, [str(file), str(link), str(new)], str(pending))
+    put(pending, b"")
     put(file, b"after", 0o644)
     change.link(str(link), "target-after")
     put(new, b"new")
-    change.restore(str(tmp_path / "former"))
+    change.restore(former, str(pending))
     assert (file.read_bytes(), file.stat().st_mode & 0o777, str(link.readlink())) == (b"before", 0o600, "target-before")
     assert not new.exists()
+
+
+def test_what_an_interrupted_change_kept_stays_and_the_next_adds_to_it(tmp_path: Path) -> None:
+    first, second, former, pending = (tmp_path / each for each in ("first", "second", "former", "pending"))
+    put(first, b"good")
+    put(second, b"good")
+    change.keep(str(former), [str(first)], str(pending))
+    put(pending, b"")
+    put(first, b"interrupted here")
+    change.keep(str(former), [str(first), str(second)], str(pending))
+    put(first, b"bad")
+    put(second, b"bad")
+    change.restore(str(former), str(pending))
+    assert (first.read_bytes(), second.read_bytes()) == (b"good", b"good")
+
+
+def test_nothing_is_put_back_when_nothing_was_begun(tmp_path: Path) -> None:
+    """What was kept then is of a change before the last."""
+    file, former, pending = tmp_path / "file", str(tmp_path / "former"), tmp_path / "pending"
+    put(file, b"long ago")
+    change.keep(former, [str(file)], str(pending))
+    put(file, b"passed its gate")
+    change.restore(former, str(pending))
+    assert file.read_bytes() == b"passed its gate"
 
 
 def archive(**members: Any) -> dict[str, str]:
@@ -76,8 +103,11 @@ def archive(**members: Any) -> dict[str, str]:
     return {"content": base64.b64encode(raw).decode(), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
-def test_a_release_is_unpacked_whole(tmp_path: Path) -> None:
+def test_a_release_is_unpacked_whole_and_over_one_that_was_edited(tmp_path: Path) -> None:
     change.release(str(tmp_path / "r1"), **archive(towpath__main=b"pass"))
+    (tmp_path / "r1" / "towpath" / "mine").write_text("edited")
+    change.release(str(tmp_path / "r1"), **archive(towpath__main=b"pass"))
+    assert not (tmp_path / "r1" / "towpath" / "mine").exists()
     assert (tmp_path / "r1" / "towpath" / "main").read_bytes() == b"pass"
     assert [each.name for each in tmp_path.iterdir()] == ["r1"]
 
@@ -149,6 +179,24 @@ def test_text_stays_text(tmp_path: Path, text: str) -> None:
     assert not (tmp_path / "touched").exists()
 
 
+def test_a_release_is_looked_at_file_by_file(tmp_path: Path) -> None:
+    for name, text in (("a/one.py", "1"), ("a/two.py", "2"), ("three", "3")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "MANIFEST").write_text(bundle._manifest(tmp_path))
+    whole = look.tree(tmp_path)
+    assert whole == {"manifest": look.digest(tmp_path / "MANIFEST"), "differing": []}
+    status = (tmp_path / "a" / "one.py").stat()
+    (tmp_path / "a" / "one.py").write_text("x")
+    os.utime(tmp_path / "a" / "one.py", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tmp_path / "three").unlink()
+    (tmp_path / "a" / "sitecustomize.py").write_text("import evil")
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    assert look.tree(tmp_path)["differing"] == ["a/one.py", "a/sitecustomize.py", "linked", "three"]
+    (tmp_path / "MANIFEST").unlink()
+    assert look.tree(tmp_path)["differing"] == ["MANIFEST"]
+
+
 def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     asked = {
@@ -158,6 +206,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         "texts": [str(tmp_path / "file")],
         "units": [],
         "releases": str(tmp_path / "releases"),
+        "trees": ["0123"],
         "data": str(tmp_path / "data"),
         "user": "nobody-of-that-name",
         "ports": [],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sites.desired.bundle import release
+from sites.on_host import look
 from tests.nodes import RunningNode
 from tests.test_house import ROOMS
 
@@ -81,6 +82,7 @@ def test_a_node_starts_from_it_alone(made: Path, tmp_path: Path) -> None:
             assert client.get("/v2/").status_code == 200
     finally:
         node.kill()
+    assert look.tree(tmp_path / "release")["differing"] == [], "nothing is written into it by running it"
     loaded = [sys.executable, "-P", "-c", f"{blind}import registry_node.server as s; print(s.__file__)"]
     shown = subprocess.run(loaded, env=alone, capture_output=True, text=True, check=True).stdout
     assert shown.startswith(str(tmp_path / "release"))

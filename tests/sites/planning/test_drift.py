@@ -9,6 +9,7 @@ import pytest
 
 from sites.desired import layout
 from sites.planning.drift import drift
+from sites.planning.facts import TreeFacts
 from tests.sites import deployed
 
 NODE = "sandbox-1"
@@ -48,6 +49,30 @@ def test_a_stopped_unit_is_drift_and_a_changed_topology_is_not(tmp_path: Path) -
     assert [each.change for each in drift(host, stopped)] == [f"{layout.unit(NODE)} is inactive"]
     other = deployed.hosts(deployed.topology(base, ("2TiB", "3TiB")), base)["eu-1"]
     assert drift(other, deployed.facts(host)) == ()
+
+
+def test_folders_releases_and_drop_ins_drift_too(tmp_path: Path) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    secrets, release = str(layout.credentials(NODE)), deployed.RELEASE
+    facts = deployed.facts(host)
+    open_to_all = facts.paths[secrets]
+    assert open_to_all is not None
+    override = f"/etc/systemd/system/{layout.unit(NODE)}.d/override.conf"
+    found = facts.model_copy(
+        update={
+            "paths": {**facts.paths, secrets: open_to_all.model_copy(update={"mode": 0o777})},
+            "trees": {release: TreeFacts(differing=("registry_node/app.py",))},
+            "units": {layout.unit(NODE): facts.units[layout.unit(NODE)].model_copy(update={"drop_ins": (override,)})},
+        }
+    )
+    assert [(each.operation, each.node, each.change) for each in drift(host, found)] == [
+        ("directory", NODE, f"{secrets} is 0777 root:root"),
+        ("release", "", f"{layout.release(release)} was edited: registry_node/app.py"),
+        ("drop-in", NODE, f"{override} changes {layout.unit(NODE)}"),
+    ]
+    gone = facts.model_copy(update={"releases": (), "paths": {**facts.paths, secrets: None}})
+    assert [each.change for each in drift(host, gone)] == [f"{secrets} is gone", f"{layout.release(release)} is gone"]
 
 
 def test_a_host_that_nobody_applied_to_has_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost
+from sites.planning import trial
 from sites.planning.actions import Keep, PutFile, PutRelease, Remove, Restore, Unit
-from sites.planning.facts import HostFacts
+from sites.planning.drop_ins import warnings
+from sites.planning.facts import HostFacts, PathFacts
 from sites.planning.plan import HostPlan, NodePlan, host_plan
 from sites.rollout.rolling import way_back
 from tests.sites import deployed
@@ -102,7 +105,8 @@ def test_what_an_interrupted_run_left_is_finished(base: Path) -> None:
     plan = host_plan(host, deployed.facts(host, paths=paths))
     assert rows(plan) == [("~", NODE, "process", "has not passed its health gate")]
     assert only(plan).starts and only(plan).was_there and only(plan).settle
-    assert not [each for each in only(plan).actions if isinstance(each, Keep)], "half a change is nothing to go back to"
+    put = [each.wanted.path for each in only(plan).actions if isinstance(each, PutFile)]
+    assert str(layout.pending(NODE)) not in put, "the mark stays as it is, and what was kept with it"
 
 
 def test_a_first_start_that_was_cut_before_its_gate_has_nothing_to_go_back_to(base: Path) -> None:
@@ -124,7 +128,49 @@ def test_a_stopped_unit_is_started(base: Path) -> None:
     unit = {"ActiveState": "failed", "UnitFileState": "enabled"}
     plan = host_plan(host, deployed.facts(host, units={layout.unit(NODE): unit}))
     assert rows(plan) == [("~", NODE, "process", "failed -> active")]
-    assert not only(plan).was_there
+    assert not only(plan).runs and only(plan).was_there
+
+
+def test_a_node_that_is_down_has_its_former_files_to_go_back_to(base: Path) -> None:
+    """One that died in an interrupted run, or by itself: when the new files fail, it gets the old ones."""
+    unit = {"ActiveState": "failed", "UnitFileState": "enabled"}
+    facts = deployed.facts(wanted(base), units={layout.unit(NODE): unit})
+    mark = {"kind": "file", "sha256": trial.mark(NODE, first=False).sha256}
+    for paths in (facts.paths, {**facts.paths, str(layout.pending(NODE)): PathFacts.model_validate(mark)}):
+        node = only(host_plan(wanted(base, ("2TiB", "3TiB")), facts.model_copy(update={"paths": paths})))
+        assert isinstance(way_back(node)[0], Restore)
+
+
+def test_an_edited_release_is_laid_down_again_and_its_nodes_restart(base: Path) -> None:
+    host = wanted(base)
+    plan = host_plan(host, deployed.facts(host, trees={deployed.RELEASE: {"differing": ["a.py", "b.py", "c", "d"]}}))
+    assert rows(plan) == [
+        ("~", "", "release", f"0.1.0 ({deployed.RELEASE}): edited there: a.py, b.py, c and 1 more"),
+        ("~", NODE, "process", "runs a release that was edited"),
+    ]
+    assert [type(each) for each in plan.prepare] == [Keep, PutFile, PutRelease], "marked first: a cut run restarts it"
+    assert only(plan).starts and only(plan).settle
+    again = host_plan(host, deployed.facts(host, trees={deployed.RELEASE: {"manifest": "of this release"}}))
+    assert rows(again) == []
+
+
+def test_a_manifest_that_was_edited_too_is_seen(base: Path) -> None:
+    host = wanted(base)
+    known = replace(host, release=replace(host.release, manifest="laid down"))
+    facts = deployed.facts(known, trees={deployed.RELEASE: {"manifest": "another"}})
+    assert rows(host_plan(known, facts))[0][3].endswith("edited there: MANIFEST")
+
+
+def test_an_operator_s_drop_in_is_warned_of_and_left(base: Path) -> None:
+    host = wanted(base)
+    unit, mine = layout.unit(NODE), f"/etc/systemd/system/{layout.unit(NODE)}.d/override.conf"
+    shown = {"ActiveState": "active", "UnitFileState": "enabled"}
+    said = {unit: {**shown, "DropInPaths": f"/usr/lib/systemd/system/service.d/10-all.conf {mine}"}}
+    facts = deployed.facts(host, units=said)
+    assert not host_plan(host, facts).changes
+    assert list(warnings("eu-1", facts)) == [
+        f"warning[unit-drop-in]: eu-1: {mine} changes {unit}; it stays (systemctl revert {unit})"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ async def test_a_sick_node_that_is_new_is_stopped(base: Path) -> None:
     results, _ = await rolled(base, hosts, AnyGate(sick=["sandbox-1"]), fresh=True)
     assert outcomes(results)["eu-1"] is Outcome.FAILED
     assert hosts.done[-1][1] == (Unit("stop", "towpath-sandbox-1.service"),)
+    assert results[0].error is not None
+    assert results[0].error.what.endswith("it was stopped, as it has never passed its health gate here")
 
 
 @pytest.mark.parametrize(
