@@ -1,5 +1,5 @@
-"""A TLS connection's bytes for a worker thread (bulk.py): OpenSSL gives up the GIL for each record, so that several
-transfers, and the event loop beside them, share the processors.
+"""A TLS connection's bytes for a worker thread (bulk.py): OpenSSL works without the GIL, so that several transfers, and
+the event loop beside them, share the processors.
 
 The socket is read and written in pieces of many records; OpenSSL works on its memory buffers. What a thread leaves
 in them is the event loop's again after ``close``.
@@ -104,7 +104,7 @@ class TlsBulk:
         write, position, size = self._tls.write, 0, len(view)
         try:
             while position < size:
-                position += write(view[position : position + RECORD])
+                position += write(view[position:])  # all its records in one go without the GIL
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"TLS: {error.reason}") from None
         self._unsent = memoryview(self._outgoing.read())
