@@ -91,6 +91,10 @@ def _scopes(topology: Topology) -> Iterator[Use]:
             here: Path = ("scopes", name, "grants", index)
             yield Use((*here, "to"), grant.to, WHO, f"scope `{name}` lets in", anyone)
             yield from _each((*here, "sites"), grant.sites or (), ("sites",), f"a grant of scope `{name}` holds at")
+        for site, node in scope.endpoint.items():
+            at: Path = ("scopes", name, "endpoint", site)
+            yield Use(at, site, ("sites",), f"scope `{name}` has an endpoint at")
+            yield Use(at, node, ("nodes",), f"the endpoint of scope `{name}` at `{site}` is")
         if scope.overrides:
             yield from _each(
                 ("scopes", name, "overrides", "by"), scope.overrides.by, WHO, f"scope `{name}` takes overrides by"

@@ -19,8 +19,10 @@ from topology.values import (
     Flag,
     Glob,
     Globs,
+    NodeName,
     Percent,
     Rate,
+    SiteName,
     Size,
     SlaName,
     Timezone,
@@ -111,7 +113,9 @@ class Overrides(Declared):
 
 
 class Scope(Owned):
-    """The write policy of a prod or archive scope must be said; that of others is open (who has a push grant)."""
+    """The write policy of a prod or archive scope must be said; that of others is open (who has a push grant).
+
+    ``endpoint``: by site, the node whose address clients use there: one of the scope's, or a virtual over them."""
 
     class_: ScopeClass = Field(alias="class")
     sla: SlaName | None = None
@@ -126,3 +130,4 @@ class Scope(Owned):
     rate_limits: RateLimits | None = None
     cleanup: Annotated[Cleanup | None, BeforeValidator(_none, json_schema_input_type=Cleanup | Literal["none"])] = None
     overrides: Overrides | None = None
+    endpoint: dict[SiteName, NodeName] = Field(default_factory=dict)

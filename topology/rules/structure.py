@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from topology.findings import Breach
 from topology.model import ExternalNode, KeyTrust, LocalNode, MirrorNode, Placed, Role, VirtualNode
+from topology.rules.endpoints import unfit_endpoints
 from topology.rules.subject import Subject
 from topology.rules.writers import BY_EDGE
 
@@ -19,6 +20,7 @@ def dangling(subject: Subject) -> Iterator[Breach]:
     yield from _grant_sites(subject)
     yield from _signing_keys(subject)
     yield from _backup_sources(subject)
+    yield from unfit_endpoints(subject)
 
 
 def _replication_targets(subject: Subject) -> Iterator[Breach]:

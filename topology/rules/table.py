@@ -35,7 +35,8 @@ RULES: tuple[Rule, ...] = (
         "The name is declared, but what it names cannot play this part: a replication into a mirror or virtual, an owner\n"
         "or a push target that is no member of its virtual, a push target that takes no pushes, a neighbour of a mirror\n"
         "on another host, a grant at a site where the scope has no node, `attestWith` a trust entry without a private\n"
-        "key, a backup of one scope that reads a node of another.",
+        "key, a backup of one scope that reads a node of another, an endpoint of a scope that gives other images than the\n"
+        "scope's, or stands at another site.",
         structure.dangling,
     ),
     _error(
