@@ -87,17 +87,27 @@ def graph(
 
 
 def explain(
-    code: Annotated[str | None, Parameter(help="Such as T010 or G5; without one, all are listed.")] = None,
+    code: Annotated[
+        str | None, Parameter(help="Such as T010 or G5; SCOPE@SITE for an endpoint; without one, all codes are listed.")
+    ] = None,
     /,
     *,
+    where: Where = HERE,
     options: Options = PLAIN,
 ) -> Exit:
-    """Say what a finding's code means and how to fix it."""
+    """Say what a finding's code means and how to fix it; of an endpoint, which node it is and what leads there."""
     from topology.explain import UnknownCode, as_record, as_text, every, explained
 
     out = options.open()
     if code is None:
         out.rows([as_record(about) for about in every().values()], ("code", "severity", "title"))
+        return Exit.DONE
+    if "@" in code:
+        from towpath.endpoints import described, endpoint_named, in_words
+
+        workspace = where.open()
+        found = endpoint_named(workspace.topology, code)
+        out.emit(described(workspace, found), in_words(workspace, found))
         return Exit.DONE
     try:
         about = explained(code)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from sites.state import Runs
+from towpath.endpoints import of_nodes, say_all
 from towpath.exits import Exit
 from towpath.output import PLAIN, Options, Output
 from towpath.workspace import HERE, Where, Workspace
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sites.rollout.ssh import SshHosts
 
 PLAN_COLUMNS = ("site", "host", "", "node", "operation", "change", "place")
-STATUS_COLUMNS = ("node", "kind", "scope", "site", "host", "url", "state")
+STATUS_COLUMNS = ("node", "kind", "scope", "site", "host", "url", "endpoint", "state")
 RESULT_COLUMNS = ("host", "site", "outcome", "why", "next")
 
 
@@ -183,6 +184,7 @@ async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[s
                     "site": host.target.site,
                     "host": name,
                     "url": deployment.urls[node.name],
+                    "endpoint": of_nodes(workspace.topology).get(node.name),
                     "state": state,
                 }
             )
@@ -241,6 +243,7 @@ def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, f
         if by := each.facts.lock:
             out.talk(f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})")
     out.talk(f"Plan: {_counted(rows)}. {len(unchanged)} unchanged{'' if full or not unchanged else ' (--full)'}.")
+    say_all(workspace, out)
 
 
 def _show_rows(workspace: Workspace, rows: Sequence[Row], out: Output, *, full: bool) -> None:

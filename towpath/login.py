@@ -12,9 +12,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from topology.endpoints import stood_for
 from topology.model import Placed, Topology
 from towpath.access import ANYBODY, HOW, Who
 from towpath.auth_file import Login, docker_config, files_of_clients, write_logins
+from towpath.endpoints import node_named
 from towpath.exits import Exit
 from towpath.node_urls import authority_of, url_of
 from towpath.output import PLAIN, Options
@@ -22,7 +24,11 @@ from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
 Nodes = Annotated[
-    tuple[str, ...], Parameter(help="Nodes (default: every node of ours where the user may do something).")
+    tuple[str, ...],
+    Parameter(
+        help="Nodes, or SCOPE@SITE for an endpoint (default: every node of ours where the user may do something, "
+        "endpoints in place of what stands behind them)."
+    ),
 ]
 _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # RFC 1123, as Kubernetes wants names
 
@@ -98,13 +104,14 @@ def _named(who: Who) -> str:
 
 def _chosen(workspace: Workspace, given: Sequence[str], user: str) -> list[str]:
     """Raises Problem (exit 2) for a name that is no node of ours, (exit 4) when the user may do nothing anywhere."""
+    given = [node_named(workspace.topology, each) for each in given]
     ours = [name for name, node in workspace.topology.nodes.items() if isinstance(node, Placed)]
     if unknown := [name for name in given if name not in ours]:
         known = ", ".join(ours)
         raise Problem(
             "unknown-name", f"there is no node {unknown[0]!r} of ours", next=f"known: {known}", exit=Exit.USAGE
         )
-    chosen = list(dict.fromkeys(given)) or [name for name in ours if _welcome(workspace.topology, name, user)]
+    chosen = list(dict.fromkeys(given)) or _usual(workspace.topology, ours, user)
     if not chosen:
         raise Problem(
             "nothing-granted",
@@ -116,13 +123,23 @@ def _chosen(workspace: Workspace, given: Sequence[str], user: str) -> list[str]:
     return chosen
 
 
-def _welcome(topology: Topology, node: str, user: str) -> bool:
+def _usual(topology: Topology, ours: Sequence[str], user: str) -> list[str]:
+    """Where the user may do something; not the nodes behind an endpoint at which they may do all of that too."""
+    allowed = {name: actions for name in ours if (actions := _allowed(topology, name, user))}
+    behind = {
+        name for name, front in stood_for(topology).items() if allowed.get(name, {""}) <= allowed.get(front, set())
+    }
+    return [name for name in allowed if name not in behind]
+
+
+def _allowed(topology: Topology, node: str, user: str) -> set[str]:
+    """What a user may do at a node, as one who has signed in."""
     from identity.grants import AUTHENTICATED
     from sites.settings.node_grants import node_grants
     from topology.identities import groups_of
 
     called = {user, AUTHENTICATED, *groups_of(topology, user)}
-    return any(grant.to in called for grant in node_grants(topology, node))
+    return {str(action) for grant in node_grants(topology, node) if grant.to in called for action in grant.allow}
 
 
 def _login(workspace: Workspace, node: str, user: str, secret: str) -> Login:

@@ -17,12 +17,13 @@ from sites.settings.addresses import Address, loopback_addresses
 from sites.state import Runs
 from towpath import controller
 from towpath.deploy import USUAL, Ssh, host_status
+from towpath.endpoints import of_nodes
 from towpath.exits import Exit
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
-COLUMNS = ("node", "kind", "scope", "role", "site", "url", "state", "version")
+COLUMNS = ("node", "kind", "scope", "role", "site", "url", "endpoint", "state", "version")
 
 
 async def up(
@@ -175,6 +176,7 @@ def _row(workspace: Workspace, name: str, addresses: Mapping[str, Address], foun
         "role": getattr(node, "role", None),
         "site": getattr(node, "site", None),
         "url": url,
+        "endpoint": of_nodes(workspace.topology).get(name),
         "state": state,
         "version": found.version if found else None,
     }

@@ -80,6 +80,8 @@ HOST_EXITS = {  # wrong input; the other host errors are failures
     "plan-unreadable": Exit.USAGE,
     "plan-stale": Exit.CONFLICT,
     "host-locked": Exit.CONFLICT,
+    "at-rest-not-shown": Exit.REFUSED,
+    "replica-does-not-fit": Exit.REFUSED,
 }
 INTERRUPTED = Problem(
     "interrupted", "interrupted", next="run the same command again: it goes on from here", exit=Exit.INTERRUPTED

@@ -20,13 +20,13 @@ Client = Literal["docker", "podman", "buildah", "skopeo", "containerd", "buildki
 
 def setup(
     client: Annotated[Client, Parameter(help="Which client.")],
-    node: Annotated[str, Parameter(help="A mirror or virtual of the topology.")],
+    node: Annotated[str, Parameter(help="A mirror or virtual of the topology, or SCOPE@SITE for an endpoint.")],
     /,
     *,
     where: Where = HERE,
     options: Options = PLAIN,
 ) -> Exit:
-    """Print what to write, and where, so that a client uses a mirror or virtual. Nothing is changed."""
+    """Print what to write, and where, so that a client uses a mirror, virtual or endpoint. Nothing is changed."""
     from towpath.client_setup import CLIENTS
 
     out, workspace = options.open(), where.open()
@@ -34,7 +34,7 @@ def setup(
     told = CLIENTS[client](front)
     record = {
         "client": client,
-        "node": node,
+        "node": front.node,
         "url": front.url,
         "files": [{"path": each.path, "content": each.content} for each in told.files],
         "commands": list(told.commands),
@@ -54,15 +54,18 @@ def _text(told: Setup) -> str:
 
 def _front(workspace: Workspace, name: str) -> Front:
     """Raises Problem (exit 2) for a name that is no mirror or virtual."""
-    from identity.grants import ANYBODY, Action
+    from identity.grants import ANYBODY, Action, WritePolicy
+    from sites.settings.fronts import write_policy
     from sites.settings.node_grants import node_grants
     from sites.settings.served import served_by
-    from topology.model import MirrorNode, VirtualNode
+    from topology.model import LocalNode, MirrorNode, VirtualNode
     from towpath.client_setup import Front
+    from towpath.endpoints import AT, node_named
 
-    topology = workspace.topology
+    topology, endpoint = workspace.topology, AT in name
+    name = node_named(topology, name)
     node = topology.nodes.get(name)
-    if not isinstance(node, MirrorNode | VirtualNode):
+    if not isinstance(node, MirrorNode | VirtualNode) and not (endpoint and isinstance(node, LocalNode)):
         fronts = [each for each, its in topology.nodes.items() if isinstance(its, MirrorNode | VirtualNode)]
         known = ", ".join(fronts) or "none is declared"
         what = "a node of kind " + node.kind if node else "no node"
@@ -80,5 +83,5 @@ def _front(workspace: Workspace, name: str) -> Front:
         served_by(topology, name),
         "" if url.startswith("http://") else authority_of(workspace, name),
         any(each.to == ANYBODY and Action.PULL in each.allow for each in grants),
-        isinstance(node, VirtualNode) and node.push_to is not None,
+        not isinstance(node, MirrorNode) and write_policy(topology, name) in (WritePolicy.OPEN, WritePolicy.ROBOTS),
     )

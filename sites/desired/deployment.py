@@ -14,6 +14,7 @@ from sites.desired.inventory import Target, addresses_of, targets_of
 from sites.desired.placement import Secrets, given
 from sites.hosts import HostError, HostErrors
 from sites.loopback.placement import logins_of, robot_token
+from sites.planning.at_rest import not_encrypted
 from sites.planning.facts import HostFacts
 from sites.planning.plan import HostPlan, host_plan
 from sites.settings.credentials import users_of
@@ -41,6 +42,8 @@ class Deployment:
     def plans(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
         """Raises HostErrors: every host that cannot be what it must be."""
         errors = [error for name, each in facts.items() for error in unfit(self.hosts[name], each)]
+        for name, each in facts.items():
+            errors += not_encrypted(self.topology, self.targets[name].nodes, name, each)
         if errors:
             raise HostErrors(errors)
         return {name: host_plan(self.hosts[name], each) for name, each in facts.items()}

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -151,6 +152,52 @@ def disk(path: Path) -> dict[str, int]:
     return {"total": usage.total, "free": usage.free}
 
 
+def at_rest(path: Path, system: Path = Path("/")) -> dict[str, str]:
+    """The device that holds a folder and by what it is encrypted, "" when nothing shows it. ``system``: where /sys and
+    /proc lie."""
+    while not path.is_dir():
+        path = path.parent
+    kind, source = mounted(path, system)
+    below = [] if kind == "ecryptfs" else [encryption(each) for each in devices(path, kind, source, system)]
+    shown = "eCryptfs" if kind == "ecryptfs" else below[0] if below and all(below) else ""
+    return {"device": f"{source} ({kind})", "encryption": shown}
+
+
+def devices(path: Path, kind: str, source: str, system: Path) -> list[Path]:
+    """The block devices below a folder, as their folders below /sys; none for memory, network and overlays."""
+    number = path.stat().st_dev
+    if os.major(number):
+        return [system / "sys/dev/block" / f"{os.major(number)}:{os.minor(number)}"]
+    if kind == "btrfs":  # several devices may be one
+        for each in (system / "sys/fs/btrfs").glob("*/devices"):
+            if (each / Path(source).resolve().name).exists():
+                return sorted(each.iterdir())
+    return []
+
+
+def encryption(device: Path) -> str:
+    """``LUKS2``, ``PLAIN`` ... of a block device (its folder below /sys/dev/block), by device mapper's name for it
+    (cryptsetup writes CRYPT-TYPE-UUID-NAME); "" unless it or all that it lies on are encrypted."""
+    mapped = text(str(device / "dm/uuid")) or ""
+    if mapped.startswith("CRYPT-"):
+        return mapped.split("-")[1].strip()
+    below = sorted((device / "slaves").iterdir()) if (device / "slaves").is_dir() else []
+    found = [encryption(each) for each in below]
+    return found[0] if found and all(found) else ""
+
+
+def mounted(path: Path, system: Path = Path("/")) -> tuple[str, str]:
+    """The kind of file system that holds a folder, and its source (proc(5), /proc/self/mountinfo)."""
+    best, found = -1, ("", "")
+    where = str(path.resolve())
+    for line in (text(str(system / "proc/self/mountinfo")) or "").splitlines():
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])
+        if (where == point or where.startswith(point.rstrip("/") + "/")) and len(point) >= best:
+            best, found = len(point), (right.split()[0], right.split()[1])
+    return found
+
+
 def known(name: str) -> bool:
     try:
         pwd.getpwnam(name)
@@ -182,6 +229,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "trees": {each: tree(releases / each) for each in trees},
         "ports": ports(asked["ports"]),
         "disk": disk(Path(asked["data"])),
+        "at_rest": at_rest(Path(asked["data"])),
     }
 
 

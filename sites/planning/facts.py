@@ -53,6 +53,13 @@ class DiskFacts(_Said):
     free: int
 
 
+class AtRestFacts(_Said):
+    """Of the data folder: the device that holds it, and by what that is encrypted ("": nothing shows it)."""
+
+    device: str = ""
+    encryption: str = ""
+
+
 class Recorded(_Said):
     """The inventory that an earlier apply left on the host: path -> what it laid down."""
 
@@ -79,6 +86,7 @@ class HostFacts(_Said):
     ports: dict[int, str]
     disk: DiskFacts
     trees: dict[str, TreeFacts] = {}  # by release: those that nodes run or shall run
+    at_rest: AtRestFacts = AtRestFacts()
 
     def settings(self, node: str) -> str | None:
         """The text of a node's settings as they are there."""

@@ -1,0 +1,111 @@
+"""``atRest: encrypted`` of an SLA against what a host shows of its disk: by the facts, and how the host finds them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sites.hosts import HostErrors
+from sites.on_host.look import at_rest, encryption
+from sites.planning.at_rest import kept_encrypted, not_encrypted
+from tests.sites import deployed
+from topology.model import Topology
+
+PROMISED = ("scopes:\n  sandbox:\n", "slas: {safe: {availability: 99, atRest: encrypted}}\nscopes:\n  sandbox:\n    sla: safe\n")
+LUKS = {"device": "/dev/mapper/data (ext4)", "encryption": "LUKS2"}
+PLAIN = {"device": "/dev/vda1 (ext4)", "encryption": ""}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return deployed.folder(tmp_path)
+
+
+@pytest.fixture
+def promised(base: Path) -> Topology:
+    return deployed.topology(base, PROMISED)
+
+
+def test_a_host_that_does_not_show_it_is_refused_with_its_device(promised: Topology) -> None:
+    (error,) = not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=PLAIN))
+    assert error.code == "at-rest-not-shown"
+    assert "eu-1" in error.what and "/dev/vda1" in error.where and "sandbox-1" in error.where
+    assert "SLA safe of scope sandbox" in error.why and "LUKS" in error.next
+
+
+def test_an_older_answer_without_the_fact_is_no_proof(promised: Topology) -> None:
+    assert not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts())
+
+
+def test_a_host_that_shows_it_is_fine(promised: Topology) -> None:
+    assert not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=LUKS)) == []
+
+
+def test_other_scopes_do_not_ask_for_it(promised: Topology) -> None:
+    assert not_encrypted(promised, ("ci-2", "all-2"), "eu-2", deployed.facts(at_rest=PLAIN)) == []
+
+
+def test_a_mirror_keeps_copies_of_what_its_upstreams_hold(base: Path) -> None:
+    upstreams = ("upstreams: [hub], repositories: ['library/**']", "upstreams: [sandbox-1], repositories: ['library/**']")
+    declared = deployed.topology(base, PROMISED, upstreams)
+    assert kept_encrypted(declared, "hub-2") == ("sandbox",)
+    assert kept_encrypted(declared, "all-2") == (), "a virtual keeps nothing"
+
+
+def test_the_plan_refuses_all_such_hosts_at_once(base: Path, promised: Topology) -> None:
+    wanted = deployed.hosts(promised, base)
+    facts = {name: deployed.facts(host, at_rest=PLAIN) for name, host in wanted.items()}
+    with pytest.raises(HostErrors) as refused:
+        deployed.deployment(promised, base).plans(facts)
+    assert [each.code for each in refused.value.errors] == ["at-rest-not-shown"] * 2
+
+
+# -- how a host finds it: /sys as the kernel shows it
+
+
+def block(system: Path, number: str, uuid: str = "", on: tuple[str, ...] = ()) -> Path:
+    device = system / "sys/dev/block" / number
+    (device / "slaves").mkdir(parents=True)
+    if uuid:
+        (device / "dm").mkdir()
+        (device / "dm/uuid").write_text(f"{uuid}\n")
+    for each in on:
+        (device / "slaves" / each.replace(":", "-")).symlink_to(system / "sys/dev/block" / each)
+    return device
+
+
+def test_a_luks_device(tmp_path: Path) -> None:
+    block(tmp_path, "8:1")
+    assert encryption(block(tmp_path, "253:0", "CRYPT-LUKS2-0123456789abcdef-data", on=("8:1",))) == "LUKS2"
+    assert encryption(tmp_path / "sys/dev/block/8:1") == ""
+
+
+def test_a_volume_on_a_luks_device_and_one_half_on_it(tmp_path: Path) -> None:
+    block(tmp_path, "8:1")
+    block(tmp_path, "253:0", "CRYPT-LUKS1-0123-data")
+    assert encryption(block(tmp_path, "253:1", "LVM-abc", on=("253:0",))) == "LUKS1"
+    assert encryption(block(tmp_path, "253:2", "LVM-def", on=("253:0", "8:1"))) == ""
+
+
+def mount(system: Path, line: str) -> None:
+    (system / "proc/self").mkdir(parents=True, exist_ok=True)
+    (system / "proc/self/mountinfo").write_text(f"1 0 0:1 / / rw - overlay overlay rw\n{line}\n")
+
+
+def test_the_device_below_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    number = tmp_path.stat().st_dev
+    if not os.major(number):
+        pytest.skip("the tests' folder lies on no block device")
+    mount(tmp_path, f"2 1 8:1 / {tmp_path} rw shared:1 - ext4 /dev/mapper/data rw")
+    block(tmp_path, f"{os.major(number)}:{os.minor(number)}", "CRYPT-LUKS2-0123-data")
+    assert at_rest(tmp_path / "var/lib/towpath", tmp_path) == LUKS
+
+
+def test_ecryptfs_shows_itself_and_the_longest_mount_counts(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    escaped = str(tmp_path / "a b").replace(" ", "\\040")
+    mount(tmp_path, f"2 1 0:9 / {escaped} rw - ecryptfs /srv/.secret rw")
+    assert at_rest(tmp_path / "a b", tmp_path) == {"device": "/srv/.secret (ecryptfs)", "encryption": "eCryptfs"}
+    assert at_rest(tmp_path, tmp_path)["encryption"] == ""
