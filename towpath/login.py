@@ -134,12 +134,17 @@ def _usual(topology: Topology, ours: Sequence[str], user: str) -> list[str]:
 
 def _allowed(topology: Topology, node: str, user: str) -> set[str]:
     """What a user may do at a node, as one who has signed in."""
-    from identity.grants import AUTHENTICATED
+    from identity.grants import AUTHENTICATED, Action, WritePolicy
+    from sites.settings.fronts import write_policy
     from sites.settings.node_grants import node_grants
     from topology.identities import groups_of
 
     called = {user, AUTHENTICATED, *groups_of(topology, user)}
-    return {str(action) for grant in node_grants(topology, node) if grant.to in called for action in grant.allow}
+    allowed = {str(action) for grant in node_grants(topology, node) if grant.to in called for action in grant.allow}
+    policy = write_policy(topology, node)
+    if policy not in (WritePolicy.OPEN, WritePolicy.ROBOTS):
+        allowed.discard(Action.PUSH)
+    return allowed - {Action.DELETE} if policy is WritePolicy.READ_ONLY else allowed
 
 
 def _login(workspace: Workspace, node: str, user: str, secret: str) -> Login:

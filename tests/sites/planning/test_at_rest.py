@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from sites.desired.deployment import Deployment
 from sites.hosts import HostErrors
 from sites.on_host.look import at_rest, encryption
 from sites.planning.at_rest import kept_encrypted, not_encrypted
 from tests.sites import deployed
 from topology.model import Topology
 
-PROMISED = ("scopes:\n  sandbox:\n", "slas: {safe: {availability: 99, atRest: encrypted}}\nscopes:\n  sandbox:\n    sla: safe\n")
+SCOPES, SLA = "scopes:\n  sandbox:\n", "slas: {safe: {availability: 99, atRest: encrypted}}\n"
+PROMISED = (SCOPES, f"{SLA}{SCOPES}    sla: safe\n")
 LUKS = {"device": "/dev/mapper/data (ext4)", "encryption": "LUKS2"}
 PLAIN = {"device": "/dev/vda1 (ext4)", "encryption": ""}
 
@@ -48,7 +50,10 @@ def test_other_scopes_do_not_ask_for_it(promised: Topology) -> None:
 
 
 def test_a_mirror_keeps_copies_of_what_its_upstreams_hold(base: Path) -> None:
-    upstreams = ("upstreams: [hub], repositories: ['library/**']", "upstreams: [sandbox-1], repositories: ['library/**']")
+    upstreams = (
+        "upstreams: [hub], repositories: ['library/**']",
+        "upstreams: [sandbox-1], repositories: ['library/**']",
+    )
     declared = deployed.topology(base, PROMISED, upstreams)
     assert kept_encrypted(declared, "hub-2") == ("sandbox",)
     assert kept_encrypted(declared, "all-2") == (), "a virtual keeps nothing"
@@ -56,9 +61,11 @@ def test_a_mirror_keeps_copies_of_what_its_upstreams_hold(base: Path) -> None:
 
 def test_the_plan_refuses_all_such_hosts_at_once(base: Path, promised: Topology) -> None:
     wanted = deployed.hosts(promised, base)
+    targets = {name: host.target for name, host in wanted.items()}
+    deployment = Deployment(promised, targets, wanted, wanted["eu-1"].release, "", {}, None)
     facts = {name: deployed.facts(host, at_rest=PLAIN) for name, host in wanted.items()}
     with pytest.raises(HostErrors) as refused:
-        deployed.deployment(promised, base).plans(facts)
+        deployment.plans(facts)
     assert [each.code for each in refused.value.errors] == ["at-rest-not-shown"] * 2
 
 
