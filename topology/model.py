@@ -16,6 +16,7 @@ from topology.edges import Freeze as Freeze
 from topology.edges import Promotion as Promotion
 from topology.edges import Replication as Replication
 from topology.edges import TagFilter as TagFilter
+from topology.firewalls import Firewall as Firewall
 from topology.gates import AnyGate, AnyTrust
 from topology.gates import ApprovalGate as ApprovalGate
 from topology.gates import AttestationGate as AttestationGate

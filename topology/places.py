@@ -7,6 +7,7 @@ import ipaddress
 from pydantic import Field
 
 from topology.declared import Declared, Owned, SecretRef
+from topology.firewalls import Firewall
 from topology.values import Duration, FilePath, Name, Size
 
 _SSH = r"^([A-Za-z_][A-Za-z0-9_-]*@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$"
@@ -22,12 +23,22 @@ class Host(Owned):
     address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$")
     failure_domain: str | None = None
     disk: Size | None = None
+    firewall: Firewall | None = None
 
     @property
     def reached_at(self) -> str | None:
         """The address that other hosts use; None: this machine."""
-        if self.address or not self.ssh:
-            return self.address
+        return self.address or self._ssh_host
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Those of its addresses that are written as numbers: what a packet filter can know it by."""
+        return tuple(dict.fromkeys(each for each in (self.address, self._ssh_host) if each and _is_number(each)))
+
+    @property
+    def _ssh_host(self) -> str | None:
+        if not self.ssh:
+            return None
         host = self.ssh.rpartition("@")[2]
         return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
@@ -36,14 +47,22 @@ class Host(Owned):
         address = self.reached_at
         if address is None or address == "localhost":
             return True
-        try:
-            return ipaddress.ip_address(address).is_loopback
-        except ValueError:
-            return False
+        return _is_number(address) and ipaddress.ip_address(address).is_loopback
+
+
+def _is_number(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 class Site(Owned):
+    """``firewall``: of all its hosts that have none of their own."""
+
     hosts: dict[Name, Host] = Field(min_length=1)
+    firewall: Firewall | None = None
 
 
 class Authority(Declared):

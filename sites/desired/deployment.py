@@ -14,8 +14,10 @@ from sites.desired.inventory import Target, addresses_of, targets_of
 from sites.desired.placement import Secrets, given
 from sites.hosts import HostError, HostErrors
 from sites.loopback.placement import logins_of, robot_token
+from sites.planning.admission import objections
 from sites.planning.at_rest import not_encrypted
 from sites.planning.facts import HostFacts
+from sites.planning.parts import with_parts
 from sites.planning.plan import HostPlan, host_plan
 from sites.settings.credentials import users_of
 from sites.settings.node_grants import sources_of
@@ -46,7 +48,7 @@ class Deployment:
             errors += not_encrypted(self.topology, self.targets[name].nodes, name, each)
         if errors:
             raise HostErrors(errors)
-        return {name: host_plan(self.hosts[name], each) for name, each in facts.items()}
+        return {name: with_parts(host_plan(self.hosts[name], each)) for name, each in facts.items()}
 
 
 def deployment(topology: Topology, state: StateFolder) -> Deployment:
@@ -83,8 +85,7 @@ def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:
     if abs(skew) > _SKEW:
         why = f"it is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's; tokens would not hold"
         found.append(_unfit(name, "has another time", why, "let both follow a time server (timedatectl set-ntp true)"))
-    found += _taken_ports(host, facts)
-    return found
+    return [*found, *_taken_ports(host, facts), *objections(host, facts)]
 
 
 def _taken_ports(host: DesiredHost, facts: HostFacts) -> list[HostError]:

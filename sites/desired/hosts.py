@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from registry_node.settings import NodeSettings
-from sites.desired import layout
+from sites.desired import firewall, layout, logs
 from sites.desired.bundle import Release
+from sites.desired.files import Directory as Directory
+from sites.desired.files import File as File
+from sites.desired.files import Part
 from sites.desired.inventory import Target
 from sites.desired.placement import Given
 from sites.loopback.nodes import rendered
 from sites.settings.fronts import beside, neighbours_of
 from sites.settings.node_grants import sources_of
 from sites.settings.node_settings import settings_of
+from topology.firewalls import IpNetwork
 from topology.model import MirrorNode, Topology
 
 _TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - a unit file of names and paths
 _STOP_MARGIN = 5.0  # seconds beyond the node's own drain
 _FIRST_FREE_PORT = 1024  # below it a node needs the capability to bind
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    path: str
-    content: bytes = field(repr=False)
-    mode: int = 0o644
-    owner: str = "root"
-    group: str = "root"
-    secret: bool = False  # its content is neither shown nor compared but by hash
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    path: str
-    mode: int = 0o755
-    owner: str = "root"
-    group: str = "root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +50,21 @@ class DesiredNode:
 
 @dataclass(frozen=True, slots=True)
 class DesiredHost:
-    """``nodes`` in the order of their start. ``directories`` are those that all nodes share."""
+    """``nodes`` in the order of their start. ``directories`` are those that all nodes share. ``admitted``: who may reach the
+    nodes; None: whoever gets there."""
 
     target: Target
     release: Release
     directories: tuple[Directory, ...]
     nodes: tuple[DesiredNode, ...]
+    parts: tuple[Part, ...] = ()
+    admitted: tuple[IpNetwork, ...] | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Everything whose state the plan must know."""
         own = [each.path for each in self.directories]
+        own += [each.path for part in self.parts for each in part.files]
         for node in self.nodes:
             own += [each.path for each in node.directories]
             own += [each.path for each in node.files]
@@ -91,12 +76,14 @@ def desired(
     topology: Topology, targets: Mapping[str, Target], given: Mapping[str, Given], release: Release
 ) -> dict[str, DesiredHost]:
     """By host. Raises pydantic.ValidationError when a node's own model refuses its settings."""
-    return {
-        name: DesiredHost(
-            target, release, _shared(), tuple(_node(topology, each, given, release) for each in target.nodes)
-        )
-        for name, target in targets.items()
-    }
+    return {name: _host(topology, target, given, release) for name, target in targets.items()}
+
+
+def _host(topology: Topology, target: Target, given: Mapping[str, Given], release: Release) -> DesiredHost:
+    nodes = tuple(_node(topology, each, given, release) for each in target.nodes)
+    admitted = firewall.admitted(topology, target.site, target.name)
+    filters = () if admitted is None else (firewall.part(topology, target.nodes, admitted),)
+    return DesiredHost(target, release, _shared(), nodes, (logs.part(), *filters), admitted)
 
 
 def _shared() -> tuple[Directory, ...]:
@@ -126,6 +113,7 @@ def unit(topology: Topology, name: str, settings: NodeSettings, credentials: tup
             group=layout.GROUP,
             release=layout.release_of(name),
             settings=layout.settings(name),
+            journal=layout.JOURNAL_NAMESPACE,
             state=layout.data(name).relative_to("/var/lib"),
             data=layout.data(name),
             credentials=credentials,
@@ -172,6 +160,7 @@ def recorded(host: DesiredHost) -> bytes:
             each.path: {"mode": each.mode, "owner": each.owner, "group": each.group, "node": node}
             for node, each in owned
         },
+        "parts": {each.name: each.recorded() for each in host.parts},
         "releases": {host.release.identity: {"manifest": host.release.manifest}},
     }
     return json.dumps(told, indent=1, sort_keys=True).encode() + b"\n"

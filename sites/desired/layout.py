@@ -9,7 +9,10 @@
 /etc/towpath/NODE/tls.crt, CA.crt      certificates, 0644
 /etc/towpath/NODE/credentials/NAME     0600 root: systemd hands copies to the unit (LoadCredential)
 /etc/towpath/NODE/pending              there until the node has passed its health gate on the files here
+/etc/towpath/firewall.nft              the packet filter of the nodes' ports, where the topology declares one
 /etc/systemd/system/towpath-NODE.service
+/etc/systemd/system/towpath-firewall.service
+/etc/systemd/journald@towpath.conf     limits of the nodes' journal
 /run/credentials/UNIT/NAME             where the node finds its credentials
 /var/lib/towpath/NODE                  data: the node's own, nothing else touches it
 /var/lib/towpath/.former/NODE          what a change replaced, until the next one
@@ -30,6 +33,12 @@ UNITS = PurePosixPath("/etc/systemd/system")
 RELEASES = PROGRAMS / "releases"
 NODES = PROGRAMS / "nodes"
 INVENTORY = SETTINGS / "inventory.json"
+FIREWALL = SETTINGS / "firewall.nft"
+FIREWALL_UNIT = "towpath-firewall.service"
+TABLE = "towpath"  # of nftables, family inet
+JOURNAL_NAMESPACE = "towpath"
+JOURNAL = PurePosixPath(f"/etc/systemd/journald@{JOURNAL_NAMESPACE}.conf")
+JOURNAL_UNIT = f"systemd-journald@{JOURNAL_NAMESPACE}.service"
 LOCK = DATA / ".lock"
 FENCE = DATA / ".fence"
 

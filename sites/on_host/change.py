@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+JOURNAL = "--namespace=+towpath"  # the nodes' own, and what systemd itself says of them
 LOCK, FENCE, ALONE = Path("/var/lib/towpath/.lock"), Path("/var/lib/towpath/.fence"), Path("/run/towpath-change")
 INDEX = "index.json"
 
@@ -46,12 +47,17 @@ def directory(path: str, mode: int, owner: str, group: str) -> None:
     own(Path(path), mode, owner, group)
 
 
-def file(path: str, content: str, mode: int, owner: str, group: str) -> None:
-    """Whole or not at all, and never readable by others for a moment."""
+def file(path: str, content: str, mode: int, owner: str, group: str, *, check: list[str] | None = None) -> None:
+    """Whole or not at all, and never readable by others for a moment. ``check``: a command that must take it first."""
     fresh = fresh_for(path)
     write(fresh, base64.b64decode(content))
-    own(fresh, mode, owner, group)
-    fresh.replace(path)
+    try:
+        if check:
+            run(*check, str(fresh))
+        own(fresh, mode, owner, group)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
     sync(fresh.parent)
 
 
@@ -157,7 +163,7 @@ def unit(verb: str, name: str) -> None:
         run("systemctl", "reset-failed", name, check=False)
     done = run("systemctl", verb, *(["--now"] if verb == "disable" else []), "--", name, check=False)
     if done.returncode:
-        log = run("journalctl", "--no-pager", "-o", "cat", "-n", "20", "-u", name, check=False).stdout
+        log = run("journalctl", JOURNAL, "--no-pager", "-o", "cat", "-n", "20", "-u", name, check=False).stdout
         raise Refused(f"systemctl {verb} {name}: {done.stderr.strip() or done.stdout.strip()}\n{log.strip()}")
 
 

@@ -1,7 +1,7 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
 {"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
-"data": path, "user": name, "ports": [...]}
+"data": path, "user": name, "ports": [...], "table": name of a table of nftables}
 """
 
 from __future__ import annotations
@@ -198,6 +198,32 @@ def mounted(path: Path, system: Path = Path("/")) -> tuple[str, str]:
     return found
 
 
+def table(name: str) -> str | None:
+    """A table of the packet filter without its counters (nft(8)); "" when it is not there, None when nft is not."""
+    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if nft is None:
+        return None
+    words = [nft, "--stateless", "list", "table", "inet", name]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout  # noqa: S603 - no shell
+
+
+def asked_from() -> str:
+    """The address of whoever asks, as sshd tells its children (sshd(8), SSH_CONNECTION); "" when it cannot be found.
+    sudo does not hand it on, so the processes above this one are looked at."""
+    process = os.getpid()
+    for _ in range(16):
+        try:
+            told = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            status = Path(f"/proc/{process}/status").read_text().splitlines()
+        except OSError:
+            return ""
+        for each in told:
+            if each.startswith(b"SSH_CONNECTION="):
+                return each.partition(b"=")[2].split()[0].decode("ascii", "replace")
+        process = next((int(line.split()[1]) for line in status if line.startswith("PPid:")), 0)
+    return ""
+
+
 def known(name: str) -> bool:
     try:
         pwd.getpwnam(name)
@@ -209,8 +235,10 @@ def known(name: str) -> bool:
 def look(asked: dict[str, Any]) -> dict[str, Any]:
     inventory = parsed(asked["inventory"])
     laid = inventory if isinstance(inventory, dict) else {}
+    parts = list(laid.get("parts", {}).values())
     owned = [path for part in ("directories", "files", "links") for path in laid.get(part, ())]
-    names = [*asked["units"], *laid.get("units", ())]
+    owned += [path for part in parts for path in part["files"]]
+    names = [*asked["units"], *laid.get("units", ()), *(part["unit"] for part in parts if part["unit"])]
     releases = Path(asked["releases"])
     trees = [each for each in dict.fromkeys((*asked["trees"], *laid.get("releases", ()))) if (releases / each).is_dir()]
     return {
@@ -230,6 +258,8 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "ports": ports(asked["ports"]),
         "disk": disk(Path(asked["data"])),
         "at_rest": at_rest(Path(asked["data"])),
+        "table": table(asked["table"]),
+        "asked_from": asked_from(),
     }
 
 

@@ -57,7 +57,8 @@ class PutFile:
         each = self.wanted
         content = base64.b64encode(each.content).decode()
         owned = {"mode": each.mode, "owner": each.owner, "group": each.group}
-        return {"do": "file", "path": each.path, "content": content, **owned}
+        checked = {"check": list(each.check)} if each.check else {}
+        return {"do": "file", "path": each.path, "content": content, **owned, **checked}
 
     @property
     def command(self) -> str:
@@ -138,7 +139,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """``verb``: enable, start, restart, stop, disable."""
+    """``verb``: enable, start, restart, reload-or-restart, try-restart, stop, disable (and stop)."""
 
     verb: str
     name: str

@@ -12,6 +12,7 @@ from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
 from sites.planning.drop_ins import drop_ins
 from sites.planning.facts import HostFacts, PathFacts
+from sites.planning.parts import parts_drift
 from sites.planning.plan import ADD, CHANGE, DESTROY, Row, file_diff
 from sites.planning.releases import difference
 
@@ -24,7 +25,7 @@ def drift(host: DesiredHost, facts: HostFacts) -> tuple[Row, ...]:
         return ()
     target = host.target
     own = (*_directories(target, facts), *_files(host, facts), *_links(target, facts), *_units(target, facts))
-    return (*own, *_releases(target, facts), *_drop_ins(target, facts))
+    return (*own, *_releases(target, facts), *_drop_ins(target, facts), *parts_drift(target, facts))
 
 
 def _directories(target: Target, facts: HostFacts) -> Iterator[Row]:
@@ -98,4 +99,5 @@ def _owned(found: PathFacts) -> tuple[int, str, str]:
 
 
 def _row(target: Target, node: str, sign: str, operation: str, change: str, *, diff: str = "") -> Row:
-    return Row(target.site, target.name, node, sign, operation, change, ("nodes", node), diff=diff)
+    path = ("nodes", node) if node else ("sites", target.site, "hosts", target.name)
+    return Row(target.site, target.name, node, sign, operation, change, path, diff=diff)

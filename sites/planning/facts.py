@@ -60,6 +60,11 @@ class AtRestFacts(_Said):
     encryption: str = ""
 
 
+class RecordedPart(_Said):
+    files: dict[str, dict[str, Any]] = {}
+    unit: str = ""
+
+
 class Recorded(_Said):
     """The inventory that an earlier apply left on the host: path -> what it laid down."""
 
@@ -68,9 +73,13 @@ class Recorded(_Said):
     units: dict[str, str] = {}
     directories: dict[str, dict[str, Any]] = {}
     releases: dict[str, dict[str, Any]] = {}
+    parts: dict[str, RecordedPart] = {}
 
 
 class HostFacts(_Said):
+    """``table``: ours of the packet filter; "" when it is not loaded, None when the host has no nft. ``asked_from``: our own
+    address, as the host sees it; "" unknown."""
+
     python: str
     machine: str
     system: str
@@ -87,6 +96,8 @@ class HostFacts(_Said):
     disk: DiskFacts
     trees: dict[str, TreeFacts] = {}  # by release: those that nodes run or shall run
     at_rest: AtRestFacts = AtRestFacts()
+    table: str | None = None
+    asked_from: str = ""
 
     def settings(self, node: str) -> str | None:
         """The text of a node's settings as they are there."""
@@ -96,17 +107,19 @@ class HostFacts(_Said):
 def questions(host: DesiredHost) -> dict[str, Any]:
     """What ``on_host/look.py`` is asked about a host."""
     texts = [each.path for node in host.nodes for each in node.files if not each.secret]
+    texts += [each.path for part in host.parts for each in part.files]
     return {
         "paths": [*host.paths, str(layout.INVENTORY)],
         "inventory": str(layout.INVENTORY),
         "lock": str(layout.LOCK),
         "texts": texts,
-        "units": [each.unit for each in host.nodes],
+        "units": [*(each.unit for each in host.nodes), *(each.unit for each in host.parts if each.unit)],
         "releases": str(layout.RELEASES),
         "trees": [host.release.identity],
         "data": str(layout.DATA),
         "user": layout.USER,
         "ports": [each.settings.listen.port for each in host.nodes],
+        "table": layout.TABLE,
     }
 
 

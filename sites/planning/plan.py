@@ -63,7 +63,8 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """``prepare`` touches nothing that runs; then the nodes, one by one; ``finish`` records what is there."""
+    """``prepare`` touches nothing that runs; then the nodes, one by one; ``finish`` (``last_rows``) guards them and records
+    what is there."""
 
     host: DesiredHost
     facts: HostFacts
@@ -71,10 +72,11 @@ class HostPlan:
     prepare: tuple[Action, ...] = field(default=(), repr=False)
     nodes: tuple[NodePlan, ...] = ()
     finish: tuple[Action, ...] = field(default=(), repr=False)
+    last_rows: tuple[Row, ...] = ()
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
-        return (*self.rows, *(row for node in self.nodes for row in node.rows))
+        return (*self.rows, *(row for node in self.nodes for row in node.rows), *self.last_rows)
 
     @property
     def changes(self) -> bool:

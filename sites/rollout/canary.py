@@ -128,5 +128,5 @@ def _failed(node: str, url: str, what: str, why: str) -> HostError:
         f"node {node} {what}",
         where=url,
         why=why,
-        next=f"see its log on the host: journalctl -u towpath-{node}",
+        next=f"see its log on the host: journalctl --namespace=+towpath -u towpath-{node}",
     )

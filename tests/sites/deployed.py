@@ -58,6 +58,10 @@ nodes:
 replications:
   - {id: everywhere, from: sandbox-1, to: [sandbox-2], on: event, deletes: trash}
 """
+FIREWALL = (
+    "  eu:\n    hosts:\n",
+    "  eu:\n    firewall: {allow: [192.168.7.0/24, 'fd00::/8']}\n    hosts:\n",
+)  # a change
 RELEASE = "0123456789abcdef"
 BCRYPT = "$2b$10$" + "a" * 53
 _OWNED = {"owner": "root", "group": "root"}
@@ -139,6 +143,8 @@ def _told(host: DesiredHost) -> dict[str, Any]:
     paths: dict[str, Any] = {each.path: {"kind": "directory", "mode": each.mode, **_OWNED} for each in host.directories}
     inventory = DesiredFile(str(layout.INVENTORY), recorded(host), 0o600)
     paths[inventory.path] = {"kind": "file", "sha256": inventory.sha256, "mode": 0o600, **_OWNED}
+    for each in (file for part in host.parts for file in part.files):
+        paths[each.path] = {"kind": "file", "mode": each.mode, "sha256": each.sha256, **_OWNED}
     for node in host.nodes:
         for each in (*node.directories, *node.files):
             paths[each.path] = {"kind": "directory", "mode": each.mode, "owner": each.owner, "group": each.group}
@@ -149,7 +155,11 @@ def _told(host: DesiredHost) -> dict[str, Any]:
     return {
         "paths": paths,
         "texts": {each.path: each.content.decode() for node in host.nodes for each in node.files if not each.secret},
-        "units": {node.unit: {**running, "MainPID": "7"} for node in host.nodes},
+        "units": {
+            **{node.unit: {**running, "MainPID": "7"} for node in host.nodes},
+            **{part.unit: running for part in host.parts if part.unit},
+        },
+        "table": "".join(part.loaded for part in host.parts),
         "releases": [host.release.identity],
         "inventory": json.loads(inventory.content),
     }

@@ -210,6 +210,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         "data": str(tmp_path / "data"),
         "user": "nobody-of-that-name",
         "ports": [],
+        "table": "of-no-such-name",
     }
     words = [sys.executable, "-I", "-S", "-c", program("look")]
     said = json.loads(subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=True).stdout)
@@ -219,4 +220,5 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         False,
         {str(tmp_path / "file"): "x"},
     )
+    assert said["table"] in (None, ""), "there is no such table, or no nft to ask"
     compile(program("change"), "change", "exec")

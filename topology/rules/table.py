@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topology.findings import Severity
-from topology.rules import exposure, flow, routing, structure, timing, writers
+from topology.rules import exposure, firewalls, flow, routing, structure, timing, writers
 from topology.rules.subject import Check, Rule
 
 
@@ -172,6 +172,20 @@ RULES: tuple[Rule, ...] = (
         exposure.pulls_prod_and_dev,
     ),
     _later("S12", "an edge without `by`, or one that a single dev can trigger into prod"),
+    _warning(
+        "S13",
+        "a firewall that lets everybody in",
+        "A network of length 0 (0.0.0.0/0, ::/0) in `allow` is every address there is: the firewall does nothing. Name the\n"
+        "networks of those who pull and push, or leave `firewall` out.",
+        firewalls.lets_everybody_in,
+    ),
+    _warning(
+        "S14",
+        "a host that firewalls know by no address",
+        "Firewalls let in all hosts of the topology, by their addresses. A host whose `ssh` and `address` are names alone\n"
+        "is let in only where `allow` covers it; else its mirrors and virtuals get no answer from nodes behind a firewall.",
+        firewalls.known_by_name_alone,
+    ),
     _later("D1", "cleanup that can delete what is soaking, held, or still served in prod"),
     _later("D2", "cleanup faster than soak, approval and freeze together"),
     _later("D3", "immutable tags that cleanup or replication would overwrite"),

@@ -19,7 +19,7 @@ from sites.state import StateFolder
 from topology.load import load, loads
 from topology.model import Topology
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 HEAD = """
 apiVersion: towpath/v1
 kind: Topology

@@ -16,7 +16,7 @@ from topology.load import loads
 from topology.model import RateLimits as DeclaredLimits
 from topology.model import Topology
 
-QUICKSTART = Path(__file__).resolve().parent.parent.parent / "examples" / "quickstart" / "topology.yaml"
+QUICKSTART = Path(__file__).resolve().parents[3] / "examples" / "quickstart" / "topology.yaml"
 BCRYPT = "$2b$10$" + "a" * 53
 
 

@@ -1,0 +1,43 @@
+"""Whether a host's firewall may be laid down: nft is there, and it would not shut out the machine where apply runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sites.desired import layout
+from sites.desired.firewall import lets_in
+from sites.desired.hosts import DesiredHost
+from sites.hosts import HostError
+from sites.planning.facts import HostFacts
+
+
+def objections(host: DesiredHost, facts: HostFacts) -> Iterator[HostError]:
+    """Why not, before anything is changed. Nothing for a host without a firewall."""
+    if host.admitted is None:
+        return
+    name, where = host.target.name, f"sites.{host.target.site}.hosts.{host.target.name}"
+    if facts.table is None:
+        yield HostError(
+            "firewall-without-nft",
+            f"host {name} has no nft",
+            where=where,
+            why="the topology declares a firewall there, and that is a table of nftables",
+            next="install it there (Debian: apt-get install nftables), or take `firewall` out of the topology",
+        )
+    if facts.asked_from and not lets_in(host.admitted, facts.asked_from):
+        yield HostError(
+            "firewall-shuts-us-out",
+            f"the firewall of host {name} would shut out this machine",
+            where=where,
+            why=f"the host sees us as {facts.asked_from}; ssh would go on, but no node could be asked whether it serves, "
+            "and no promotion or replication would get there",
+            next=f"add {facts.asked_from} or its network to `firewall.allow`",
+        )
+    for node in host.nodes:
+        if node.unit == layout.FIREWALL_UNIT:
+            yield HostError(
+                "unit-name-taken",
+                f"node {node.name} and the firewall of host {name} would be one unit, {node.unit}",
+                where=f"nodes.{node.name}",
+                next="rename the node",
+            )

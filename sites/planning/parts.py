@@ -1,0 +1,153 @@
+"""What a host lacks beside its nodes (its firewall, the limits of its journal), and what of these it should no longer have.
+
+What guards the nodes changes with them, wave by wave, after they have passed their gates; on a host where nothing runs
+yet it comes first, so that no node is ever open.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sites.desired import layout
+from sites.desired.files import File, Part
+from sites.desired.inventory import Target
+from sites.planning.actions import Action, PutFile, ReloadUnits, Remove, Unit
+from sites.planning.facts import HostFacts, PathFacts, RecordedPart
+from sites.planning.plan import ADD, CHANGE, DESTROY, HostPlan, Row
+
+
+@dataclass(frozen=True, slots=True)
+class _PartPlan:
+    row: Row
+    actions: tuple[Action, ...]
+    last: bool
+
+
+def with_parts(plan: HostPlan) -> HostPlan:
+    """The same plan with what the host's parts need."""
+    found = [*_wanted(plan), *_left_over(plan)]
+    if not found:
+        return plan
+    first, last = ([each for each in found if each.last is late] for late in (False, True))
+    kept = tuple(row for row in plan.rows if row.operation != "inventory")  # that row is for an inventory alone
+    return replace(
+        plan,
+        rows=(*kept, *(each.row for each in first)),
+        prepare=(*plan.prepare, *(action for each in first for action in each.actions)),
+        last_rows=tuple(each.row for each in last),
+        finish=(*(action for each in last for action in each.actions), *plan.finish),
+    )
+
+
+def parts_drift(target: Target, facts: HostFacts) -> Iterator[Row]:
+    """What somebody changed of them since they were laid down; ``facts.inventory`` says what that was."""
+    laid = facts.inventory.parts if facts.inventory else {}
+    for name, part in laid.items():
+        for path, said in part.files.items():
+            if change := _edited(facts.paths.get(path), said):
+                yield _of_host(target, CHANGE, name, f"{path} {change}")
+        unit = facts.units.get(part.unit)
+        if part.unit and (unit is None or (unit.active, unit.enabled) != ("active", "enabled")):
+            state = f"{unit.active}, {unit.enabled or 'disabled'} at boot" if unit else "not there"
+            yield _of_host(target, CHANGE, name, f"{part.unit} is {state}")
+        elif part.unit == layout.FIREWALL_UNIT and not facts.table:
+            yield _of_host(target, CHANGE, name, f"table inet {layout.TABLE} is not loaded")
+
+
+def _edited(found: PathFacts | None, laid: Mapping[str, Any]) -> str:
+    if found is None:
+        return "is gone"
+    if (found.kind, found.sha256) != ("file", laid.get("sha256")):
+        return "was edited"
+    owned = (found.mode, found.owner, found.group)
+    same = owned == (laid.get("mode"), laid.get("owner"), laid.get("group"))
+    return "" if same else f"is {found.mode:04o} {found.owner}:{found.group}"
+
+
+def _is_there(said: PathFacts | None, file: File) -> bool:
+    return not _edited(said, {"sha256": file.sha256, "mode": file.mode, "owner": file.owner, "group": file.group})
+
+
+def _wanted(plan: HostPlan) -> Iterator[_PartPlan]:
+    running = any(unit.active == "active" for unit in map(plan.facts.units.get, _units(plan)) if unit)
+    for part in plan.host.parts:
+        missing = [each for each in part.files if not _is_there(plan.facts.paths.get(each.path), each)]
+        idle = _idle(part, plan.facts)
+        if missing or idle:
+            actions = tuple(_actions(part, missing, plan.facts))
+            row = _row(plan, part, missing, idle, actions)
+            yield _PartPlan(row, actions, last=part.guards and running)
+
+
+def _units(plan: HostPlan) -> list[str]:
+    return [each.unit for each in plan.host.nodes]
+
+
+def _idle(part: Part, facts: HostFacts) -> str:
+    """Why a part does not do its work though its files are there; "" when it does."""
+    unit = facts.units.get(part.unit)
+    if not part.unit:
+        return ""
+    if unit is None or unit.active != "active":
+        return f"{part.unit} is {unit.active if unit else 'not there'}"
+    if unit.enabled != "enabled":
+        return f"{part.unit} is not started at boot"
+    return "" if part.loaded in (facts.table or "") else "its rules are not loaded"
+
+
+def _actions(part: Part, missing: list[File], facts: HostFacts) -> Iterator[Action]:
+    yield from (PutFile(each) for each in missing)
+    if any(each.path.endswith(".service") for each in missing):
+        yield ReloadUnits()
+    unit = facts.units.get(part.unit)
+    if part.unit and (unit is None or unit.enabled != "enabled"):
+        yield Unit("enable", part.unit)
+    if part.unit:
+        yield Unit("reload-or-restart", part.unit)
+    if part.rereads and missing:
+        yield Unit("try-restart", part.rereads)
+
+
+def _left_over(plan: HostPlan) -> Iterator[_PartPlan]:
+    """Parts that an earlier apply laid down and that are declared no more."""
+    laid = plan.facts.inventory.parts if plan.facts.inventory else {}
+    for name, part in laid.items():
+        if name not in {each.name for each in plan.host.parts}:
+            target, actions = plan.host.target, tuple(_taking_away(part, plan.facts))
+            change = ", ".join(path.rpartition("/")[2] for path in part.files)
+            yield _PartPlan(_of_host(target, DESTROY, name, change, actions=actions), actions, last=True)
+
+
+def _taking_away(part: RecordedPart, facts: HostFacts) -> Iterator[Action]:
+    unit = facts.units.get(part.unit)
+    if unit is not None and unit.loaded == "loaded":
+        yield Unit("disable", part.unit)
+    yield from (Remove(path) for path in part.files)
+    if part.unit:
+        yield ReloadUnits()
+
+
+def _row(plan: HostPlan, part: Part, missing: list[File], idle: str, actions: tuple[Action, ...]) -> Row:
+    facts, target = plan.facts, plan.host.target
+    names = ", ".join(each.path.rpartition("/")[2] for each in missing)
+    if not any(facts.paths.get(each.path) for each in part.files):
+        return _of_host(target, ADD, part.name, names, actions=actions)
+    diff = "\n".join(line for each in missing for line in _diff(facts.texts.get(each.path), each))
+    change = f"{names} differs" if missing else idle
+    return _of_host(target, CHANGE, part.name, change, actions=actions, diff=diff)
+
+
+def _diff(there: str | None, file: File) -> Iterator[str]:
+    sides = (f"{file.path} (there)", f"{file.path} (wanted)")
+    wanted = file.content.decode().splitlines()
+    return difflib.unified_diff((there or "").splitlines(), wanted, *sides, lineterm="", n=1)
+
+
+def _of_host(
+    target: Target, sign: str, name: str, change: str, *, actions: tuple[Action, ...] = (), diff: str = ""
+) -> Row:
+    path = ("sites", target.site, "hosts", target.name)
+    return Row(target.site, target.name, "", sign, name, change, path, tuple(each.command for each in actions), diff)

@@ -1,0 +1,172 @@
+"""What belongs to a host and to no node of it: laid down, put right, taken away; and refused before anything is changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sites.desired import layout
+from sites.desired.deployment import unfit
+from sites.desired.hosts import DesiredHost, recorded
+from sites.planning.drift import drift
+from sites.planning.facts import HostFacts
+from sites.planning.parts import with_parts
+from sites.planning.plan import HostPlan, host_plan
+from tests.sites import deployed
+from tests.sites.deployed import FIREWALL
+
+RULES, UNIT = str(layout.FIREWALL), str(layout.UNITS / layout.FIREWALL_UNIT)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return deployed.folder(tmp_path)
+
+
+@pytest.fixture
+def host(base: Path) -> DesiredHost:
+    return deployed.hosts(deployed.topology(base, FIREWALL), base)["eu-1"]
+
+
+@pytest.fixture
+def open_host(base: Path) -> DesiredHost:
+    """The same without a firewall."""
+    return deployed.hosts(deployed.topology(base), base)["eu-1"]
+
+
+def planned(host: DesiredHost, facts: HostFacts) -> HostPlan:
+    return with_parts(host_plan(host, facts))
+
+
+def commands(plan: HostPlan) -> list[str]:
+    return [each.command for each in plan.finish]
+
+
+def changed(host: DesiredHost, path: str) -> HostFacts:
+    """Facts of a host on which a file was edited."""
+    facts = deployed.facts(host)
+    said = facts.paths[path]
+    assert said is not None
+    return facts.model_copy(update={"paths": {**facts.paths, path: said.model_copy(update={"sha256": "0" * 64})}})
+
+
+def test_nothing_to_do_where_all_is_there(host: DesiredHost) -> None:
+    plan = planned(host, deployed.facts(host))
+    assert (plan.changes, plan.all_rows) == (False, ())
+
+
+def test_an_empty_host_is_closed_before_its_first_node_runs(host: DesiredHost) -> None:
+    plan = planned(host, deployed.facts(table=""))
+    assert [each.command for each in plan.prepare][-7:] == [
+        "install -m 0644 -o root -g root journald@towpath.conf /etc/systemd/journald@towpath.conf",
+        "systemctl try-restart systemd-journald@towpath.service",
+        f"install -m 0644 -o root -g root firewall.nft {RULES}",
+        f"install -m 0644 -o root -g root towpath-firewall.service {UNIT}",
+        "systemctl daemon-reload",
+        "systemctl enable towpath-firewall.service",
+        "systemctl reload-or-restart towpath-firewall.service",
+    ]
+    assert [(row.sign, row.operation) for row in plan.all_rows if row.operation in ("logs", "firewall")] == [
+        ("+", "logs"),
+        ("+", "firewall"),
+    ]
+
+
+def test_on_a_host_that_serves_it_comes_with_the_host_s_turn(open_host: DesiredHost, host: DesiredHost) -> None:
+    plan = planned(host, deployed.facts(open_host, table=""))
+    assert plan.prepare == ()
+    assert commands(plan)[-2:] == [
+        "systemctl reload-or-restart towpath-firewall.service",
+        f"install -m 0600 -o root -g root inventory.json {layout.INVENTORY}",
+    ]
+    assert [row.operation for row in plan.all_rows] == ["firewall"]
+
+
+def test_rules_that_changed_are_loaded_at_once(host: DesiredHost) -> None:
+    plan = planned(host, changed(host, RULES))
+    assert commands(plan) == [
+        f"install -m 0644 -o root -g root firewall.nft {RULES}",
+        "systemctl reload-or-restart towpath-firewall.service",
+    ]
+    (row,) = plan.all_rows
+    assert (row.sign, row.operation, row.change) == ("~", "firewall", "firewall.nft differs")
+
+
+@pytest.mark.parametrize("table", ["", "table inet towpath {\n\tchain nodes_0123 {\n\t}\n}\n"])
+def test_rules_that_are_not_in_force_are_loaded_again(host: DesiredHost, table: str) -> None:
+    """Flushed by somebody, or a run was interrupted between the file and its loading."""
+    plan = planned(host, deployed.facts(host, table=table))
+    assert commands(plan) == ["systemctl reload-or-restart towpath-firewall.service"]
+    assert [row.change for row in plan.all_rows] == ["its rules are not loaded"]
+
+
+def test_a_firewall_that_is_declared_no_more_goes(host: DesiredHost, open_host: DesiredHost) -> None:
+    facts = deployed.facts(host)
+    plan = planned(open_host, facts)
+    assert commands(plan)[:-1] == [
+        "systemctl disable towpath-firewall.service",
+        f"rm -rf {UNIT}",
+        f"rm -rf {RULES}",
+        "systemctl daemon-reload",
+    ]
+    assert [(row.sign, row.operation) for row in plan.all_rows] == [("-", "firewall")]
+    gone = facts.units[layout.FIREWALL_UNIT].model_copy(update={"loaded": "not-found"})
+    again = planned(open_host, facts.model_copy(update={"units": {**facts.units, layout.FIREWALL_UNIT: gone}}))
+    assert "disable" not in commands(again)[0], "an interrupted run goes on where it stopped"
+
+
+def test_limits_of_the_journal_are_read_again(host: DesiredHost) -> None:
+    plan = planned(host, changed(host, str(layout.JOURNAL)))
+    assert [each.command for each in plan.prepare] == [
+        "install -m 0644 -o root -g root journald@towpath.conf /etc/systemd/journald@towpath.conf",
+        "systemctl try-restart systemd-journald@towpath.service",
+    ]
+
+
+def test_drift_of_what_is_the_host_s_own(host: DesiredHost) -> None:
+    assert drift(host, deployed.facts(host)) == ()
+    edited = drift(host, changed(host, RULES))
+    assert [(row.operation, row.change, row.path) for row in edited] == [
+        ("firewall", f"{RULES} was edited", ("sites", "eu", "hosts", "eu-1"))
+    ]
+    flushed = drift(host, deployed.facts(host, table=""))
+    assert [row.change for row in flushed] == ["table inet towpath is not loaded"]
+
+
+def test_the_inventory_lists_what_is_the_host_s_own(host: DesiredHost) -> None:
+    parts = json.loads(recorded(host))["parts"]
+    assert {name: (set(each["files"]), each["unit"]) for name, each in parts.items()} == {
+        "logs": ({str(layout.JOURNAL)}, ""),
+        "firewall": ({RULES, UNIT}, "towpath-firewall.service"),
+    }
+
+
+def test_a_host_without_nft_is_told_what_to_install(host: DesiredHost) -> None:
+    (error,) = unfit(host, deployed.facts(host, table=None))
+    assert (error.code, "apt-get install nftables" in error.next) == ("firewall-without-nft", True)
+
+
+def test_nobody_shuts_himself_out(host: DesiredHost) -> None:
+    (error,) = unfit(host, deployed.facts(host, asked_from="172.16.0.9"))
+    assert (error.code, "172.16.0.9" in error.why) == ("firewall-shuts-us-out", True)
+    for within in ("192.168.7.20", "10.1.0.12", "fd12::1", ""):
+        assert unfit(host, deployed.facts(host, asked_from=within)) == []
+
+
+def test_without_a_firewall_neither_matters(open_host: DesiredHost) -> None:
+    assert unfit(open_host, deployed.facts(open_host, table=None, asked_from="172.16.0.9")) == []
+
+
+def test_a_node_of_the_firewall_s_name_is_refused(tmp_path: Path) -> None:
+    base = deployed.folder(tmp_path)
+    declared = deployed.topology(
+        base,
+        FIREWALL,
+        ("  ci-2: {kind", "  firewall: {kind"),
+        ("[ci-2, hub-2]", "[firewall, hub-2]"),
+        ("[ci-2], 'lib", "[firewall], 'lib"),
+    )
+    host = deployed.hosts(declared, base)["eu-2"]
+    assert [each.code for each in unfit(host, deployed.facts(host))] == ["unit-name-taken"]
