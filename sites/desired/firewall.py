@@ -35,6 +35,7 @@ def part(topology: Topology, nodes: Sequence[str], networks: Sequence[IpNetwork]
     files = (
         File(str(layout.FIREWALL), rules(ports, networks).encode(), check=_CHECK),
         File(str(layout.UNITS / layout.FIREWALL_UNIT), unit),
+        File(str(layout.FIREWALL_AGAIN), _text("firewall-again.conf.j2", rules=layout.FIREWALL)),
     )
     return Part(NAME, files, unit=layout.FIREWALL_UNIT, guards=True, loaded=f"chain {chain_of(ports, networks)} ")
 

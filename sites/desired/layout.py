@@ -11,7 +11,7 @@
 /etc/towpath/NODE/pending              there until the node has passed its health gate on the files here
 /etc/towpath/firewall.nft              the packet filter of the nodes' ports, where the topology declares one
 /etc/systemd/system/towpath-NODE.service
-/etc/systemd/system/towpath-firewall.service
+/etc/systemd/system/towpath-firewall.service, nftables.service.d/towpath.conf
 /etc/systemd/journald@towpath.conf     limits of the nodes' journal
 /run/credentials/UNIT/NAME             where the node finds its credentials
 /var/lib/towpath/NODE                  data: the node's own, nothing else touches it
@@ -35,6 +35,7 @@ NODES = PROGRAMS / "nodes"
 INVENTORY = SETTINGS / "inventory.json"
 FIREWALL = SETTINGS / "firewall.nft"
 FIREWALL_UNIT = "towpath-firewall.service"
+FIREWALL_AGAIN = UNITS / "nftables.service.d" / "towpath.conf"
 TABLE = "towpath"  # of nftables, family inet
 JOURNAL_NAMESPACE = "towpath"
 JOURNAL = PurePosixPath(f"/etc/systemd/journald@{JOURNAL_NAMESPACE}.conf")

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sites.desired import layout
-from sites.desired.files import File, Part
+from sites.desired.files import Directory, File, Part
 from sites.desired.inventory import Target
-from sites.planning.actions import Action, PutFile, ReloadUnits, Remove, Unit
+from sites.planning.actions import Action, MakeDirectory, PutFile, ReloadUnits, Remove, Unit
 from sites.planning.facts import HostFacts, PathFacts, RecordedPart
 from sites.planning.plan import ADD, CHANGE, DESTROY, HostPlan, Row
 
@@ -99,8 +99,11 @@ def _idle(part: Part, facts: HostFacts) -> str:
 
 
 def _actions(part: Part, missing: list[File], facts: HostFacts) -> Iterator[Action]:
-    yield from (PutFile(each) for each in missing)
-    if any(each.path.endswith(".service") for each in missing):
+    for each in missing:
+        if (folder := each.path.rpartition("/")[0]).endswith(".d"):
+            yield MakeDirectory(Directory(folder))
+        yield PutFile(each)
+    if any(each.path.startswith(str(layout.UNITS)) for each in missing):
         yield ReloadUnits()
     unit = facts.units.get(part.unit)
     if part.unit and (unit is None or unit.enabled != "enabled"):

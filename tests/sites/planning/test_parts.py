@@ -17,7 +17,9 @@ from sites.planning.plan import HostPlan, host_plan
 from tests.sites import deployed
 from tests.sites.deployed import FIREWALL
 
-RULES, UNIT = str(layout.FIREWALL), str(layout.UNITS / layout.FIREWALL_UNIT)
+RULES, UNIT, AGAIN = (
+    str(each) for each in (layout.FIREWALL, layout.UNITS / layout.FIREWALL_UNIT, layout.FIREWALL_AGAIN)
+)
 
 
 @pytest.fixture
@@ -59,11 +61,13 @@ def test_nothing_to_do_where_all_is_there(host: DesiredHost) -> None:
 
 def test_an_empty_host_is_closed_before_its_first_node_runs(host: DesiredHost) -> None:
     plan = planned(host, deployed.facts(table=""))
-    assert [each.command for each in plan.prepare][-7:] == [
+    assert [each.command for each in plan.prepare][-9:] == [
         "install -m 0644 -o root -g root journald@towpath.conf /etc/systemd/journald@towpath.conf",
         "systemctl try-restart systemd-journald@towpath.service",
         f"install -m 0644 -o root -g root firewall.nft {RULES}",
         f"install -m 0644 -o root -g root towpath-firewall.service {UNIT}",
+        "install -d -m 0755 -o root -g root /etc/systemd/system/nftables.service.d",
+        f"install -m 0644 -o root -g root towpath.conf {AGAIN}",
         "systemctl daemon-reload",
         "systemctl enable towpath-firewall.service",
         "systemctl reload-or-restart towpath-firewall.service",
@@ -107,6 +111,7 @@ def test_a_firewall_that_is_declared_no_more_goes(host: DesiredHost, open_host: 
     plan = planned(open_host, facts)
     assert commands(plan)[:-1] == [
         "systemctl disable towpath-firewall.service",
+        f"rm -rf {AGAIN}",
         f"rm -rf {UNIT}",
         f"rm -rf {RULES}",
         "systemctl daemon-reload",
@@ -139,7 +144,7 @@ def test_the_inventory_lists_what_is_the_host_s_own(host: DesiredHost) -> None:
     parts = json.loads(recorded(host))["parts"]
     assert {name: (set(each["files"]), each["unit"]) for name, each in parts.items()} == {
         "logs": ({str(layout.JOURNAL)}, ""),
-        "firewall": ({RULES, UNIT}, "towpath-firewall.service"),
+        "firewall": ({RULES, UNIT, AGAIN}, "towpath-firewall.service"),
     }
 
 
