@@ -39,7 +39,7 @@ def one(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployme
     deployment = Deployment(lab, tmp_path_factory.mktemp("one"), ONE_NODE)
     planned = deployment.towpath("plan", "--detailed-exitcode", check=False)
     assert planned.returncode == 3, planned.stderr
-    assert "Plan: 4 to add, 0 to change, 0 to destroy." in planned.stderr
+    assert "Plan: 5 to add, 0 to change, 0 to destroy." in planned.stderr
     applied = deployment.towpath("apply")
     assert "sandbox-eu runs and serves" in applied.stderr
     yield deployment
