@@ -62,7 +62,7 @@ def _repository(db: sqlite3.Connection, number: int, tags: int, images: int, lay
     blobs = sorted({blob for _, used in manifests for blob in used})
     for table, rows in {
         "blobs": ((blob, LAYER_BYTES, "present", now) for blob in blobs),
-        "repo_blobs": ((key, blob, now) for blob in blobs),
+        "repo_blobs": ((key, blob, now, None) for blob in blobs),
         "manifests": (
             (digest, body, len(body), CONFIG_TYPE, None, "{}", now)
             for digest, (body, _) in zip(digests, manifests, strict=True)
@@ -90,7 +90,7 @@ def _left(db: sqlite3.Connection, number: int, left: int) -> None:
     (key,) = db.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
     loose, lost = ([_digest(f"{name} {kind} {each}".encode()) for each in range(left)] for kind in ("loose", "lost"))
     _insert(db, "blobs", ((blob, LAYER_BYTES, "present", now) for blob in (*loose, *lost)))
-    _insert(db, "repo_blobs", ((key, blob, now) for blob in loose))
+    _insert(db, "repo_blobs", ((key, blob, now, None) for blob in loose))
     _insert(db, "unneeded", ((key, blob, now) for blob in loose))
     _insert(db, "unlinked", ((blob, now) for blob in lost))
 

@@ -15,7 +15,7 @@ from registry_node.storage.sql import Connection
 from registry_node.storage.statements import among, put
 
 _PUT_BLOB = put("blobs", "digest", "size state touched_at")
-_PUT_LINK = put("repo_blobs", "repository_id digest", "linked_at")
+_PUT_LINK = put("repo_blobs", "repository_id digest", "linked_at giver")
 _LINK = "SELECT digest FROM repo_blobs WHERE repository_id = :repository AND digest = :digest"
 _UNLINK = "DELETE FROM repo_blobs WHERE repository_id = :repository AND digest = :digest"
 _LINKED = """
@@ -34,18 +34,19 @@ WHERE b.digest = :digest AND b.state = 'present'"""
 _SIZE_ANYWHERE, _SIZE_THERE = f"{_SIZE} LIMIT 1", f"{_SIZE} AND r.name = :source LIMIT 1"
 
 
-def add_blob(unit: Transaction, name: str, digest: Digest, size: int) -> None:
-    """A blob whose bytes lie in the content store already. Raises InsufficientStorage (quota)."""
+def add_blob(unit: Transaction, name: str, digest: Digest, size: int, giver: str | None = None) -> None:
+    """A blob whose bytes lie in the content store already. ``giver``: the upstream they came from, at a mirror. Raises
+    InsufficientStorage (quota)."""
     unit.check(BlobAdded(name, str(digest), size))
     row = {"digest": str(digest), "size": size, "state": "present", "touched_at": unit.clock()}
     unit.tx.execute(_PUT_BLOB, row)
-    link_blob(unit, unit.ensure_repository(name), str(digest))
+    link_blob(unit, unit.ensure_repository(name), str(digest), giver)
 
 
-def link_blob(unit: Transaction, repository: int, digest: str) -> None:
+def link_blob(unit: Transaction, repository: int, digest: str, giver: str | None = None) -> None:
     now = unit.clock()
     first_link(unit.tx, digest)
-    unit.tx.execute(_PUT_LINK, {"repository_id": repository, "digest": digest, "linked_at": now})
+    unit.tx.execute(_PUT_LINK, {"repository_id": repository, "digest": digest, "linked_at": now, "giver": giver})
     garbage.blob_came(unit.tx, repository, digest, now)
 
 

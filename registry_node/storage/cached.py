@@ -27,17 +27,12 @@ SELECT c.upstream
 FROM manifest_children n CROSS JOIN repositories r CROSS JOIN cached_manifests c CROSS JOIN repo_manifests m
 WHERE n.digest = :digest AND r.name = :repository
 AND c.repository = r.name AND c.digest = n.manifest AND m.repository_id = r.id AND m.digest = n.manifest LIMIT 1"""
-# Whether a repository that has a content also has a manifest of that upstream which names it, or is it.
-_CAME_FROM = """
-SELECT 1 FROM {links} l
+_BLOB_CAME_FROM = "SELECT 1 FROM repo_blobs WHERE digest = :digest AND giver = :upstream LIMIT 1"
+_MANIFEST_CAME_FROM = """
+SELECT 1 FROM repo_manifests l
 JOIN repositories r ON r.id = l.repository_id
-JOIN cached_manifests c ON c.repository = r.name AND c.upstream = :upstream
-{named}
+JOIN cached_manifests c ON c.repository = r.name AND c.digest = l.digest AND c.upstream = :upstream
 WHERE l.digest = :digest LIMIT 1"""
-_BLOB_CAME_FROM = _CAME_FROM.format(
-    links="repo_blobs", named="JOIN manifest_blobs n ON n.manifest = c.digest AND n.digest = l.digest"
-)
-_MANIFEST_CAME_FROM = _CAME_FROM.format(links="repo_manifests", named="AND c.digest = l.digest")
 _PUT_FOREIGN = put("manifest_blobs", "manifest digest", "size", change="")
 _GIVER = "SELECT upstream, cached_at FROM cached_manifests WHERE repository = :repository AND digest = :digest"
 _ANY_MANIFEST = """
@@ -98,7 +93,8 @@ def cached_manifest(tx: Connection, repository: str, digest: str) -> tuple[str, 
 
 
 def blob_came_from(tx: Connection, digest: str, upstream: str) -> bool:
-    """Whether a repository that has the blob has it because of a manifest that this upstream gave."""
+    """Whether a repository has the blob from this upstream. Whose manifest names it says nothing of that: another
+    upstream may have given the bytes (decision 0016)."""
     return tx.execute(_BLOB_CAME_FROM, {"digest": digest, "upstream": upstream}).first() is not None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-HEAD = "0004"  # the newest migration: a database that has it needs none
+HEAD = "0005"  # the newest migration: a database that has it needs none
 
 _CONTENT = """
 CREATE TABLE repositories (
@@ -20,9 +20,10 @@ CREATE TABLE repositories (
 -- state: present | deleting (collection)
 CREATE TABLE blobs (
   digest TEXT NOT NULL, size INTEGER NOT NULL, state TEXT NOT NULL, touched_at FLOAT NOT NULL, PRIMARY KEY (digest));
--- The right to serve a blob from a repository, or to mount it from there.
+-- The right to serve a blob from a repository, or to mount it from there. giver: the upstream that all of its bytes came
+-- from, at a mirror and where it is known
 CREATE TABLE repo_blobs (
-  repository_id INTEGER NOT NULL, digest TEXT NOT NULL, linked_at FLOAT NOT NULL,
+  repository_id INTEGER NOT NULL, digest TEXT NOT NULL, linked_at FLOAT NOT NULL, giver TEXT,
   PRIMARY KEY (repository_id, digest), FOREIGN KEY(repository_id) REFERENCES repositories (id)) WITHOUT ROWID;
 CREATE INDEX ix_repo_blobs_digest ON repo_blobs (digest);
 -- annotations: JSON

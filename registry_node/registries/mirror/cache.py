@@ -168,14 +168,16 @@ class Cache:
     async def _is_from(self, question: Callable[[Connection, str, str], bool], digest: Digest, upstream: str) -> bool:
         return await self.store.read(lambda tx: question(tx, str(digest), upstream))
 
-    async def link_blob(self, repository: str, digest: Digest, size: int) -> bool:
-        """Makes a blob whose bytes are here one of this repository. False when it has gone meanwhile, or that cannot be
-        written down now."""
+    async def link_blob(self, repository: str, digest: Digest, size: int, giver: str) -> bool:
+        """Makes a blob whose bytes are here, from this upstream, one of this repository. False when it has gone
+        meanwhile, or that cannot be written down now."""
 
         def work(unit: Transaction) -> bool:
             if blobs.blob_size(unit.tx, digest, None) != size:
                 return False
-            blobs.add_blob(unit, repository, digest, size)
+            if not cached.blob_came_from(unit.tx, str(digest), giver):  # it went, and came again from elsewhere
+                return False
+            blobs.add_blob(unit, repository, digest, size, giver)
             return True
 
         try:

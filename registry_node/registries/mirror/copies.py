@@ -15,9 +15,10 @@ from registry_node.registries.mirror.fill import Open, WrongBytes
 from registry_node.registries.mirror.fills import Fills
 from registry_node.registries.mirror.flights import Flights
 from registry_node.registries.mirror.neighbours import Neighbours
+from registry_node.registries.mirror.parts import Sought
 from registry_node.registries.mirror.placing import Placing
 from registry_node.registries.mirror.sources import ABSENT, Sources
-from registry_node.registries.upstreams.asked import Answer
+from registry_node.registries.upstreams.asked import Answer, May, NotShared
 
 SMALL = 256 * 1024  # bytes of a blob that is waited for: then what is wrong with it can still be said
 
@@ -70,13 +71,14 @@ class Copies:
     ) -> BlobStream | None:
         """None: it is in the cache by now."""
         self._absent.check(("blob", place.key, str(digest)))
+        shared = giver.upstream if giver is not None and giver.held else ""
         for again in (True, False):
-            await self._fills.until_stopped((digest, _share(place, giver)))
+            sought = await self._fills.ready(digest, place.key, shared if again else "")
             if self._cache.blob(place.key, digest) is not None:
                 return None  # it came meanwhile; from here to the fill nobody waits
             try:
-                return await self._filled(place, digest, giver, span)
-            except WrongBytes:  # a small one, of which nothing has been sent: another upstream may be honest
+                return await self._filled(sought, place, giver, span)
+            except (WrongBytes, NotShared):  # nothing has been sent, and another upstream may have it
                 if not again:
                     raise
             except ABSENT as error:
@@ -85,9 +87,9 @@ class Copies:
         return None
 
     async def _filled(
-        self, place: Place, digest: Digest, giver: Giver | None, span: ByteRange | None
+        self, sought: Sought, place: Place, giver: Giver | None, span: ByteRange | None
     ) -> BlobStream | None:
-        sought = digest, _share(place, giver)
+        digest = sought.digest
         stream = await self._fills.read(sought, place.key, span, self._opener(place, digest, giver))
         if stream.descriptor.size > SMALL:
             return stream
@@ -99,12 +101,11 @@ class Copies:
     def _opener(self, place: Place, digest: Digest, giver: Giver | None) -> Open:
         prefer, layer = _known(digest, giver)
 
-        async def open_at(start: int) -> tuple[str, BlobStream]:
+        async def open_at(start: int, may: May) -> Answer[BlobStream]:
             span = ByteRange(start) if start else None
-            answer = await self._sources.open_blob(
-                place.shared, place.repository, digest, span, prefer=prefer, layer=layer
+            return await self._sources.open_blob(
+                place.shared, place.repository, digest, span, prefer=prefer, layer=layer, may=may
             )
-            return answer.upstream, answer.value
 
         return open_at
 
@@ -116,11 +117,14 @@ class Copies:
         if size is None:
             return found
         giver = self._cache.giver(place.key, digest)
-        sure = giver is not None and giver.held
-        upstream = giver.upstream if giver is not None and sure else (await self._ask(place, digest)).upstream
-        if not await self._cache.blob_came_from(digest, upstream):
+        if giver is not None and giver.held:
+            upstream, held = giver.upstream, True
+        else:
+            answer = await self._ask(place, digest)
+            upstream, held = answer.upstream, answer.held
+        if not held or not await self._cache.blob_came_from(digest, upstream):
             return None
-        linked = await self._cache.link_blob(place.key, digest, size)
+        linked = await self._cache.link_blob(place.key, digest, size, upstream)
         return Descriptor(OCTET_STREAM, digest, size) if linked else None
 
     async def _ask(self, place: Place, digest: Digest) -> Answer[Descriptor]:
@@ -149,8 +153,3 @@ def _known(digest: Digest, giver: Giver | None) -> tuple[str, Descriptor | None]
     if giver is None:
         return "", None
     return giver.upstream, Descriptor(OCTET_STREAM, digest, giver.size, urls=giver.urls) if giver.urls else None
-
-
-def _share(place: Place, giver: Giver | None) -> str:
-    """Who may have what comes of a blob: all repositories to which one upstream gave a manifest that names it."""
-    return f"of {giver.upstream}" if giver is not None and giver.held else f"for {place.key}"

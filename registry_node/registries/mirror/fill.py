@@ -21,12 +21,12 @@ from contextlib import aclosing
 from io import FileIO
 from typing import Protocol
 
-from oci_wire.digest import Digest
 from oci_wire.errors import BadGateway, RangeInvalid, RegistryError, Unavailable
 from oci_wire.registry import BlobStream, Chunks
 from oci_wire.streams import ForThreads, Run, close
 from registry_node.growing import FilePart
-from registry_node.registries.mirror.parts import Part
+from registry_node.registries.mirror.parts import Part, Sought
+from registry_node.registries.upstreams.asked import Answer, May
 from registry_node.storage.incoming import ended, whole
 from registry_node.storage.store import Store
 
@@ -37,7 +37,7 @@ _LATE = 0.1  # seconds after which a smaller piece goes on
 MAX_CUTS = 5  # in a row, without PROGRESS bytes between them
 PROGRESS = 1024 * 1024
 
-Open = Callable[[int], Awaitable[tuple[str, BlobStream]]]  # from this byte on; the upstream's name
+Open = Callable[[int, May], Awaitable[Answer[BlobStream]]]  # from this byte on, of an upstream that will do
 
 
 class Follower(Protocol):
@@ -75,14 +75,16 @@ class Fill:
     ``upstream`` the last one."""
 
     def __init__(
-        self, digest: Digest, part: Part, store: Store, open_at: Open, most: int | None, *, threads: Run
+        self, sought: Sought, part: Part, store: Store, open_at: Open, most: int | None, *, threads: Run
     ) -> None:
         """``most``: bytes of the largest blob that is kept."""
-        self.digest, self.incoming, self.givers = digest, part.incoming, part.givers
+        self.sought, self.digest, self._part = sought, sought.digest, part
+        self.incoming, self.givers = part.incoming, part.givers
         self.upstream = ", ".join(sorted(part.givers))
         self._store, self._open, self._most, self._threads = store, open_at, most, threads
         self.size, self.received = part.size, part.incoming.size  # ``received``: bytes that readers can have
         self.keys: set[str] = set()  # the repositories that get it
+        self.narrowed: Callable[[], None] = lambda: None  # called when it is for one of them alone from now on
         self.verified, self.stored, self.cuts = False, True, 0
         self.stopping = False  # everybody has left, and it ends; ``Task.cancelling`` also counts what libraries do
         self.opened = asyncio.Event()
@@ -121,10 +123,12 @@ class Fill:
         """The bytes from where we are."""
         at = self.received
         try:
-            upstream, stream = await self._open(at)
+            answer = await self._open(at, self._may)
         except RangeInvalid:  # what has come is more than there is: no client asked for this range
             raise WrongBytes(self.upstream, f"has fewer than the {at} bytes of {self.digest} that have come") from None
+        upstream, stream = answer.upstream, answer.value
         self.givers.add(upstream)
+        self._part.held = self._part.held and answer.held
         if (self.size and stream.descriptor.size != self.size) or stream.start != at:
             await stream.aclose()
             raise WrongBytes(upstream, f"went on with {self.digest} at another place or size")
@@ -134,6 +138,22 @@ class Fill:
         self.opened.set()
         self.tell()
         return stream.chunks
+
+    def _may(self, upstream: str) -> bool:
+        """Whether it may take bytes of this upstream: of another one than all who joined may have it from only when it
+        is for one repository, for which that upstream is asked; and then no other one joins it any more."""
+        if self.sought.giver in ("", upstream):
+            return True
+        if len(self.keys) > 1:
+            return False
+        self.narrowed()
+        return True
+
+    @property
+    def part(self) -> Part:
+        """What has come of it."""
+        self._part.size = self.size
+        return self._part
 
     async def _take_all(self, chunks: Chunks) -> None:
         try:
@@ -266,7 +286,7 @@ class Fill:
         """Bytes that readers can have out of the file; what is beyond goes by in memory."""
         return min(self.received, self.incoming.size)
 
-    def part(self, start: int, end: int) -> FilePart:
+    def file_part(self, start: int, end: int) -> FilePart:
         """Raises Unavailable when the file could not be opened."""
         if self._file is None:
             raise Unavailable(f"the part of {self.digest} that is here cannot be read; ask again")

@@ -33,8 +33,9 @@ class Fills:
     """Belongs to one event loop. ``filled`` is called after each one that was kept, ``blame`` with
     the upstream whose bytes were wrong, and what they were not.
 
-    A blob is on its way once for all who ask for it under one ``share``: who may have what comes is decided by the
-    upstream, and another one may have named what it does not hold."""
+    A blob is on its way once for all to whom one upstream gave a manifest that names it, as long as its bytes come from
+    there: another one may hold what that one only named. When they have to come from another one, they come for each
+    repository alone."""
 
     def __init__(
         self, store: Store, placing: Placing, counts: Counts, *, most: int | None, finish_share: float
@@ -61,7 +62,8 @@ class Fills:
 
     async def read(self, sought: Sought, key: str, span: ByteRange | None, open_at: Open) -> BlobStream:
         """Joins the fill of a blob, or begins it, at once: the caller has just seen that it is not in the cache, after
-        ``until_stopped``. ``key``: a repository that may have it. Raises what kept it from being opened, RangeInvalid."""
+        ``ready``. ``key``: a repository that may have it. Raises what kept it from being opened, NotShared,
+        RangeInvalid."""
         fill = self._joined(sought, open_at)
         reading = Reading(fill, self._left)
         fill.keys.add(key)
@@ -75,10 +77,20 @@ class Fills:
             raise
         return BlobStream(Descriptor(OCTET_STREAM, fill.digest, size), reading.at, reading.stop, reading)
 
-    async def until_stopped(self, sought: Sought) -> None:
-        """A fill that is being stopped cannot be joined, and what it has got is not there for the next one yet."""
-        while (running := self._running.get(sought)) is not None and self._has_ended(running):
+    async def ready(self, digest: Digest, key: str, giver: str) -> Sought:
+        """As what a repository (``key``) is to ``read`` a blob now: with all to whom the upstream ``giver`` named it, or
+        alone. A fill that is being stopped cannot be joined, and what it has got is not there for the next one yet."""
+        while True:
+            sought = self._sought(digest, key, giver)
+            running = self._running.get(sought)
+            if running is None or not self._has_ended(running):
+                return sought
             await asyncio.wait({self._tasks[running]})
+
+    def _sought(self, digest: Digest, key: str, giver: str) -> Sought:
+        alone = Sought(digest, repository=key)
+        begun = alone in self._running or self._parts.has(alone)
+        return alone if begun or not giver else Sought(digest, giver)
 
     def _joined(self, sought: Sought, open_at: Open) -> Fill:
         running = self._running.get(sought)
@@ -86,7 +98,7 @@ class Fills:
             return running
         part = self._parts.take(sought) if running is None else None
         if part is None:
-            part = Part(self._new(sought[0]))
+            part = Part(self._new(sought.digest))
         elif part.incoming.size:
             self._counts.resumed += 1
         return self._begin(sought, part, open_at)
@@ -108,55 +120,67 @@ class Fills:
             return Incoming(path, digest.algorithm, new_hasher(digest.algorithm))
 
     def _begin(self, sought: Sought, part: Part, open_at: Open) -> Fill:
-        fill = Fill(sought[0], part, self._store, open_at, self._most, threads=self._on_thread)
+        fill = Fill(sought, part, self._store, open_at, self._most, threads=self._on_thread)
+        fill.narrowed = lambda: self._narrow(fill)
         self._running.setdefault(sought, fill)  # one that is not kept may run beside it
-        self._tasks[fill] = asyncio.create_task(self._run(fill, sought))
-        self._tasks[fill].add_done_callback(lambda _: self._ended(fill, sought))
+        self._tasks[fill] = asyncio.create_task(self._run(fill))
+        self._tasks[fill].add_done_callback(lambda _: self._ended(fill))
         self._counts.blob_misses += 1
         return fill
 
-    def _ended(self, fill: Fill, sought: Sought) -> None:
+    def _narrow(self, fill: Fill) -> None:
+        """It is for its one repository alone from now on."""
+        self._forget(fill)
+        (key,) = fill.keys
+        fill.sought = Sought(fill.digest, repository=key)
+        self._running.setdefault(fill.sought, fill)
+
+    def _forget(self, fill: Fill) -> None:
+        if self._running.get(fill.sought) is fill:
+            del self._running[fill.sought]
+
+    def _ended(self, fill: Fill) -> None:
         """Also one that was stopped before it began."""
-        if self._running.get(sought) is fill:
-            del self._running[sought]
+        self._forget(fill)
         self._tasks.pop(fill, None)
         if not fill.readers:
             fill.close()
 
-    async def _run(self, fill: Fill, sought: Sought) -> None:
+    async def _run(self, fill: Fill) -> None:
         before, error = fill.received, ""
         try:
             await fill.run()
-            await self._keep(fill, sought)
+            await self._keep(fill)
         except asyncio.CancelledError:
             error = "everybody left"
             fill.fail(Unavailable(f"the fill of {fill.digest} was stopped; ask again"))
-            await self._put_away(fill, sought)
+            await self._put_away(fill)
         except Exception as failure:
             error = str(failure)
             wrong = isinstance(failure, WrongBytes | DigestInvalid)
             for each in fill.givers if wrong else ():  # before anybody asks again
                 self.blame(each, fill.digest)
             fill.fail(failure)
-            await self._put_away(fill, sought, wrong=wrong)
+            await self._put_away(fill, wrong=wrong)
             if not isinstance(failure, RegistryError):
                 log.exception("the fill of %s broke", fill.digest)
         finally:
             self._counts.blob_bytes += fill.received - before
             self._tell(fill, error)
-            self._ended(fill, sought)
+            self._ended(fill)
         if not error:
             self.filled()
 
-    async def _keep(self, fill: Fill, sought: Sought) -> None:
+    async def _keep(self, fill: Fill) -> None:
         """Content first, then the index. What cannot be kept was served all the same."""
         if not fill.stored:
             self._counts.passed_through += 1
-            return await self._put_away(fill, sought)
+            return await self._put_away(fill)
+        giver = fill.part.giver
 
         def work(unit: Transaction) -> None:
-            for key in fill.keys:
-                add_blob(unit, key, fill.digest, fill.size)
+            for key in tuple(fill.keys):  # on a thread: somebody may be joining
+                add_blob(unit, key, fill.digest, fill.size, giver)
 
         try:
             async with self._placing.put(str(fill.digest)):
@@ -164,16 +188,16 @@ class Fills:
                 await self._store.write(work, durable=False)
         except RegistryError as error:
             log.warning("%s was served and is not cached: %s", fill.digest, error)
-            await self._parts.drop(Part(fill.incoming))
+            await self._parts.drop(fill.part)
         return None
 
-    async def _put_away(self, fill: Fill, sought: Sought, *, wrong: bool = False) -> None:
+    async def _put_away(self, fill: Fill, *, wrong: bool = False) -> None:
         """The part of a fill that stopped waits for the next asker; what is wrong goes as a whole."""
-        part = Part(fill.incoming, fill.size, fill.givers)
+        part = fill.part
         self._counts.wrong += wrong
         if wrong or not fill.stored or not part.incoming.size or fill.verified:
             return await self._parts.drop(part)
-        return await self._parts.keep(sought, part)
+        return await self._parts.keep(fill.sought, part)
 
     async def drop_parts(self) -> None:
         """Their room is needed."""

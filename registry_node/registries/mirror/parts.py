@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
@@ -13,16 +14,31 @@ from registry_node.storage.incoming import Incoming
 from registry_node.storage.store import Store
 
 MOST, SECONDS = 32, 3600.0
-Sought = tuple[Digest, str]  # a blob, and who may have what comes of it (fills.py)
+
+
+class Sought(NamedTuple):
+    """A blob, and who may have what comes of it: all repositories to which the upstream ``giver`` gave a manifest that
+    names it, and then its bytes come from there alone; without one, ``repository``."""
+
+    digest: Digest
+    giver: str = ""
+    repository: str = ""
 
 
 @dataclass(slots=True)
 class Part:
-    """``size``: of the whole, 0 while it is not known. ``givers``: the upstreams that its bytes came from."""
+    """``size``: of the whole, 0 while it is not known. ``givers``: the upstreams that its bytes came from; ``held``
+    False: hosts are among them (Answer)."""
 
     incoming: Incoming
     size: int = 0
     givers: set[str] = field(default_factory=set)
+    held: bool = True
+
+    @property
+    def giver(self) -> str | None:
+        """The upstream that all of its bytes came from."""
+        return next(iter(self.givers)) if self.held and len(self.givers) == 1 else None
 
 
 class Parts:
@@ -37,6 +53,9 @@ class Parts:
     @property
     def bytes(self) -> int:
         return sum(part.incoming.size for part in self._kept.values())
+
+    def has(self, sought: Sought) -> bool:
+        return sought in self._kept
 
     def take(self, sought: Sought) -> Part | None:
         """It is the caller's now."""

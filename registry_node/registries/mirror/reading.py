@@ -44,11 +44,11 @@ class Reading(AsyncIterator[bytes]):
                 given, self._held = self._held[:count], self._held[count:]
                 return given
             if (end := min(fill.in_file, may, self.at + most)) > self.at:
-                return fill.part(self.at, end)
+                return fill.file_part(self.at, end)
             if self.at < self.stop and fill.in_file <= self.at < fill.received:
                 self._take(fill.from_window(self.at, self.stop))
             elif not fill.stored and self.at < (end := min(fill.in_file, self.stop)):
-                self._take(await fill.read(fill.part(self.at, end)))  # less than WITHHELD: what follows goes by
+                self._take(await fill.read(fill.file_part(self.at, end)))  # less than WITHHELD: what follows goes by
             elif fill.error is not None and not fill.verified:
                 raise fill.error
             else:

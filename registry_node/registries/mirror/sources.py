@@ -13,7 +13,7 @@ from oci_wire.digest import Digest
 from oci_wire.errors import BlobUnknown, ManifestUnknown, NameUnknown
 from oci_wire.manifest import Manifest
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
-from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
+from registry_node.registries.upstreams.asked import Answer, May, UpstreamStatus, anybody
 
 ABSENT = (ManifestUnknown, BlobUnknown, NameUnknown)
 
@@ -47,9 +47,11 @@ class Sources(Protocol):
         *,
         prefer: str = "",
         layer: Descriptor | None = None,
+        may: May = anybody,
     ) -> Answer[BlobStream]:
         """The bytes as they come, unverified. ``prefer``: the upstream to ask first; ``layer``: the blob as a manifest
-        names it, with the ``urls`` where it may lie when no upstream has it."""
+        names it, with the ``urls`` where it may lie when no upstream has it. ``may``: whether an upstream may be asked,
+        said just before; one that may not and could have had it makes the error NotShared."""
 
     async def tags(
         self, call: Call, repository: str, *, after: str = "", limit: int | None = None

@@ -157,7 +157,8 @@ class ForeignLayers:
         failed: UpstreamFailed | None = None
         for address in self._places(layer):
             try:
-                return Answer(address.host, await question(self._guard(address.host), _Place(self._allowed, address)))
+                value = await question(self._guard(address.host), _Place(self._allowed, address))
+                return Answer(address.host, value, held=False)
             except ABSENT:
                 continue
             except UpstreamFailed as error:

@@ -26,7 +26,7 @@ from oci_wire.errors import (
 )
 from oci_wire.manifest import MAX_BYTES, Manifest
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
-from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
+from registry_node.registries.upstreams.asked import Answer, May, NotShared, UpstreamStatus, anybody
 from registry_node.registries.upstreams.budget_file import BudgetFile
 from registry_node.registries.upstreams.failures import ABSENT
 from registry_node.registries.upstreams.foreign import ForeignLayers
@@ -129,7 +129,7 @@ class Upstreams:
         async def question(one: Guarded, name: str) -> Descriptor:
             return await one.ask(lambda: one.registry.stat_blob(call, name, digest))
 
-        asked = self._blob(call, repository, question, digest, prefer)
+        asked = self._blob(call, repository, question, digest, prefer=prefer)
         return await self._or_elsewhere(asked, layer, lambda foreign, known: foreign.stat(call, known))
 
     async def open_blob(
@@ -141,15 +141,17 @@ class Upstreams:
         *,
         prefer: str = "",
         layer: Descriptor | None = None,
+        may: May = anybody,
     ) -> Answer[BlobStream]:
         """The bytes as they come: whoever keeps them hashes them, and says so when they are wrong (``blame``).
+        ``may``: whether bytes of an upstream will do, asked just before it is.
 
-        Raises RangeInvalid."""
+        Raises RangeInvalid, and NotShared when one that might have it was not asked."""
 
         async def question(one: Guarded, name: str) -> BlobStream:
             return await one.open(lambda: one.registry.open_blob(call, name, digest, span, verify=False))
 
-        asked = self._blob(call, repository, question, digest, prefer)
+        asked = self._blob(call, repository, question, digest, prefer=prefer, may=may)
         return await self._or_elsewhere(asked, layer, lambda foreign, known: foreign.open(call, known, span))
 
     async def _or_elsewhere(
@@ -169,9 +171,18 @@ class Upstreams:
             except ABSENT as absent:
                 raise error if isinstance(error, UpstreamFailed) else absent from None
 
-    async def _blob(self, call: Call, repository: str, question: Question[T], digest: Digest, prefer: str) -> Answer[T]:
+    async def _blob(
+        self,
+        call: Call,
+        repository: str,
+        question: Question[T],
+        digest: Digest,
+        *,
+        prefer: str,
+        may: May = anybody,
+    ) -> Answer[T]:
         absent, name = BlobUnknown(_unknown(str(digest))), str(digest)
-        return await self._first(call, repository, question, absent, digest=name, prefer=prefer)
+        return await self._first(call, repository, question, absent, digest=name, prefer=prefer, may=may)
 
     async def tags(
         self, call: Call, repository: str, *, after: str = "", limit: int | None = None
@@ -260,11 +271,16 @@ class Upstreams:
         *,
         digest: str = "",
         prefer: str = "",
+        may: May = anybody,
     ) -> Answer[T]:
         """The first answer. With a digest it proves itself, so that one upstream is as good as another."""
         failed: UpstreamFailed | None = None
+        left_out = False
         for route in self._routes(call, repository, prefer, digest):
             one = self._guarded[route.upstream.name]
+            if not may(one.name):
+                left_out = True
+                continue
             try:
                 return Answer(one.name, await question(one, route.repository))
             except ABSENT:
@@ -274,6 +290,8 @@ class Upstreams:
                     raise
                 self._lies.note_failure(error, digest)
                 failed = failed or error
+        if left_out:
+            raise NotShared(f"{digest} is asked for by each repository alone now; ask again") from failed
         raise failed or absent
 
 

@@ -12,7 +12,7 @@ from oci_wire.errors import NameUnknown, RegistryError, Unreachable
 from oci_wire.manifest import Manifest
 from oci_wire.memory import MemoryRegistry
 from oci_wire.registry import BlobStream, ByteRange, Call, Page
-from registry_node.registries.upstreams.asked import Answer, UpstreamStatus
+from registry_node.registries.upstreams.asked import Answer, May, NotShared, UpstreamStatus, anybody
 
 CHUNK = 64 * 1024
 Chunks = AsyncIterator[bytes]
@@ -81,7 +81,10 @@ class Upstream:
         *,
         prefer: str = "",
         layer: Descriptor | None = None,
+        may: May = anybody,
     ) -> Answer[BlobStream]:
+        if not may(self.name):
+            raise NotShared
         await self._question("blob")
         self.spans.append(span)
         found = await self.registry.open_blob(call, repository, digest, span)

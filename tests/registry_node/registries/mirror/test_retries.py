@@ -13,7 +13,7 @@ from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
 from oci_wire.registry import Call
 from registry_node.registries.mirror.mirror import MirrorRegistry
-from registry_node.registries.mirror.parts import Part, Parts
+from registry_node.registries.mirror.parts import Part, Parts, Sought
 from registry_node.storage.incoming import Incoming
 from registry_node.storage.store import Store
 from tests.registry_node.pushes import put_image
@@ -107,7 +107,7 @@ def a_part(store: Store, content: bytes) -> Part:
 
 
 async def test_parts_go_after_a_while_also_when_nobody_asks(store: Store) -> None:
-    parts, sought = Parts(store, seconds=0.05), (Digest.of(b"x"), "of hub")
+    parts, sought = Parts(store, seconds=0.05), Sought(Digest.of(b"x"), "hub")
     part = a_part(store, b"abc")
     await parts.keep(sought, part)
     assert parts.bytes == 3
@@ -119,7 +119,7 @@ async def test_parts_go_after_a_while_also_when_nobody_asks(store: Store) -> Non
 
 
 async def test_a_part_that_was_taken_does_not_go(store: Store) -> None:
-    parts, sought = Parts(store, seconds=0.02), (Digest.of(b"x"), "of hub")
+    parts, sought = Parts(store, seconds=0.02), Sought(Digest.of(b"x"), "hub")
     part = a_part(store, b"abc")
     await parts.keep(sought, part)
     assert parts.take(sought) is part
@@ -130,11 +130,11 @@ async def test_a_part_that_was_taken_does_not_go(store: Store) -> None:
 async def test_so_many_parts_and_one_of_a_blob(store: Store) -> None:
     parts = Parts(store, most=2)
     made = [a_part(store, bytes(n + 1)) for n in range(4)]
-    sought = [(Digest.of(bytes([n])), "of hub") for n in (0, 1, 1, 2)]
+    sought = [Sought(Digest.of(bytes([n])), "hub") for n in (0, 1, 1, 2)]
     for each, part in zip(sought, made, strict=True):
         await parts.keep(each, part)
     assert [part.incoming.path.exists() for part in made] == [False, False, True, True]
     assert parts.bytes == 3 + 4
-    assert parts.take((sought[2][0], "of another")) is None
+    assert parts.take(Sought(sought[2].digest, "another")) is None
     await parts.drop_all()
     assert not any(part.incoming.path.exists() for part in made)
