@@ -205,6 +205,7 @@ async def test_an_older_index_is_told_when_it_is_opened(opened: Callable[[], Loc
             for statement in (
                 "DROP TABLE unlinked",
                 "DROP TABLE unneeded",
+                "ALTER TABLE repo_blobs DROP COLUMN giver",
                 "UPDATE alembic_version SET version_num = '0003'",
             ):
                 tx.execute(statement)
