@@ -105,7 +105,7 @@ def _by_rule(fact: TagFact, rules: Sequence[KeepRule], roots: Roots, now: float,
             return Decision(fact, False, describe(rule), f"kept by {describe(rule)}")
     shown = " or ".join(describe(each) for each in rules)
     age = timedelta(seconds=round(max(0.0, now - fact.pushed)))
-    return Decision(fact, True, shown, f"pushed {_age(age)} ago; stays only with {shown}")
+    return Decision(fact, True, shown, f"pushed {duration(age)} ago; stays only with {shown}")
 
 
 def _fits(rule: KeepRule, fact: TagFact, now: float, place: int) -> bool:
@@ -151,7 +151,7 @@ def describe(rule: KeepRule) -> str:
     for name in ("pushed_within", "pulled_within", "newest", "tags"):
         value = getattr(rule, name)
         if value is not None:
-            shown = _age(value) if isinstance(value, timedelta) else value
+            shown = duration(value) if isinstance(value, timedelta) else value
             parts.append(f"{_camel(name)} {','.join(shown) if isinstance(shown, tuple) else shown}")
     return " and ".join(parts)
 
@@ -161,9 +161,9 @@ def _camel(name: str) -> str:
     return head + "".join(each.title() for each in rest)
 
 
-def _age(duration: timedelta) -> str:
+def duration(length: timedelta) -> str:
     """``3d``, ``6h``, ``1d12h``: as people write durations."""
-    seconds, parts = int(duration.total_seconds()), []
+    seconds, parts = int(length.total_seconds()), []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, seconds = divmod(seconds, size)
         if count:

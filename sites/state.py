@@ -4,6 +4,7 @@ Its layout, drawn once:
 STATE/topology.json                 whose folder this is: name, file and hash of the topology, where its nodes run
 STATE/lock                          held (flock) while nodes are started or stopped
 STATE/addresses.json                {node: {"url": ...}}, as clients reach them
+STATE/cleanup.json                  {scope: its cleanup rules in one line}, as the last apply left them
 STATE/secrets/engine.token          the engine's own credential, 0600
 STATE/nodes/NODE/settings.json      rendered; holds hashes of secrets, 0600
 STATE/nodes/NODE/data/              the node's own folder: nothing else touches it
@@ -70,6 +71,10 @@ class StateFolder:
     @property
     def addresses(self) -> Path:
         return self.root / "addresses.json"
+
+    @property
+    def cleanup(self) -> Path:
+        return self.root / "cleanup.json"
 
     @property
     def engine(self) -> Path:

@@ -65,16 +65,21 @@ async def plan(
 ) -> Exit:
     """Show what apply would change on the hosts. Nothing is changed."""
     from sites.planning import saved_plan
+    from towpath import figures
 
     out, workspace = options.open(), where.open()
     deployment = _deployment(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         plans = deployment.plans(await hosts.facts(deployment.hosts))
+        plans = await figures.with_needed_space(deployment, hosts, plans, out)
     _show(workspace, plans, out, full=full)
+    await figures.next_cleanups(workspace, out)
+    await figures.unmatched_filters(workspace, deployment, plans, out)
     if save:
         saved_plan.save(save, saved_plan.basis(deployment, plans, workspace.file), plans)
         out.talk(f"Saved to {save}; run: towpath apply {save}")
-    return Exit.CHANGES if detailed_exitcode and any(each.changes for each in plans.values()) else Exit.DONE
+    pending = any(each.changes for each in plans.values()) or figures.cleanup_changes(workspace)
+    return Exit.CHANGES if detailed_exitcode and pending else Exit.DONE
 
 
 async def apply(
@@ -90,6 +95,7 @@ async def apply(
 
     Run it again after a failure: it goes on from where it stopped."""
     from sites.rollout.locks import locked
+    from towpath import figures
 
     out, workspace = options.open(), where.open()
     deployment = _deployment(workspace, out)
@@ -97,19 +103,24 @@ async def apply(
         async with ssh.hosts(workspace) as hosts:
             plans = deployment.plans(await hosts.facts(deployment.hosts))
             _check(plan, deployment, plans, workspace)
+            plans = await figures.with_needed_space(deployment, hosts, plans, out)
             _show(workspace, plans, out)
+            await figures.next_cleanups(workspace, out)
             if dry_run:
                 return Exit.DONE
             workspace.state.write_addresses(deployment.urls)
             changing = [name for name, each in plans.items() if each.changes]
             if not changing:
                 out.talk("Nothing to do.")
+                figures.applied(workspace, out)
                 return Exit.DONE
             async with locked(hosts, changing, f"apply of {workspace.topology.metadata.name}") as locks:
                 again = await hosts.facts({name: deployment.hosts[name] for name in changing})
                 plans |= deployment.plans(again)  # what another run did before we held the locks
                 _check(plan, deployment, plans, workspace)
                 results = await _roll_out(deployment, hosts, plans, locks, out)
+        if all(each.error is None for each in results):
+            figures.applied(workspace, out)
     return _told(results, out)
 
 
@@ -230,8 +241,9 @@ async def _roll_out(
 def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
     """The rows that change something; unchanged nodes are counted, and with ``full`` named."""
     from sites.planning.drop_ins import warnings
+    from towpath.figures import cleanup_rows
 
-    rows = [row for each in plans.values() for row in each.all_rows]
+    rows = [row for each in plans.values() for row in each.all_rows] + cleanup_rows(workspace)
     _show_rows(workspace, rows, out, full=full)
     unchanged = [(host, node.node.name) for host, each in plans.items() for node in each.nodes if not node.actions]
     if full and not out.json:

@@ -81,14 +81,15 @@ def _text(name: str, value: Any) -> str:
     if value is None:
         return "none"
     if name.endswith("_bytes") and isinstance(value, int):
-        return _size(value)
+        return size(value)
     text = str(value) if not isinstance(value, tuple) else ", ".join(map(str, value)) or "none"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _size(number: int) -> str:
+def size(number: int) -> str:
+    """``412 GiB``"""
     at = 0
-    size = float(number)
-    while size >= 1024 and at < len(_UNITS) - 1:
-        size, at = size / 1024, at + 1
-    return f"{size:.4g} {_UNITS[at]}"
+    value = float(number)
+    while value >= 1024 and at < len(_UNITS) - 1:
+        value, at = value / 1024, at + 1
+    return f"{value:.4g} {_UNITS[at]}"

@@ -116,6 +116,11 @@ class SshHosts:
                 errors[name] = error
         return found, errors
 
+    async def sizes(self, host: str, folders: Sequence[str]) -> dict[str, int]:
+        """The bytes that folders take on a host; of large ones it may take as long as a disk needs. Raises HostError."""
+        answer = await self._ask(host, "look", {"sizes": list(folders)}, LOOK_SECONDS)
+        return {str(path): int(taken) for path, taken in answer.items()}
+
     async def apply(self, host: str, actions: Sequence[Action], lock: Lock) -> None:
         """In order; stops at the first that fails. Raises HostError."""
         if not actions:

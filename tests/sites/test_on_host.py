@@ -222,3 +222,15 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
     )
     assert said["table"] in (None, ""), "there is no such table, or no nft to ask"
     compile(program("change"), "change", "exec")
+
+
+def test_what_a_folder_takes_counts_a_file_with_two_names_once(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "one").write_bytes(os.urandom(100_000))
+    once = look.look({"sizes": [str(tmp_path)]})[str(tmp_path)]
+    (tmp_path / "two").hardlink_to(tmp_path / "deep" / "one")
+    assert once >= 100_000
+    assert look.look({"sizes": [str(tmp_path), str(tmp_path / "nothing")]}) == {
+        str(tmp_path): once,
+        str(tmp_path / "nothing"): 0,
+    }

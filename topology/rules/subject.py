@@ -34,12 +34,14 @@ class Subject:
         return getattr(self.topology.nodes.get(name), "scope", None)
 
 
+PLAN = "plan"  # the stage of rules that ``towpath plan`` checks
 Check = Callable[[Subject], Iterator[Breach]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``check`` None: the place of a rule that is not checked yet (``stage`` "") or that loading checks (S9)."""
+    """``check`` None: the place of a rule that is not checked yet (``stage`` ""), that loading checks (S9), or that needs
+    the running hosts and nodes (PLAN)."""
 
     code: str
     severity: Severity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from topology.findings import Severity
 from topology.rules import exposure, firewalls, flow, routing, structure, timing, writers
-from topology.rules.subject import Check, Rule
+from topology.rules.subject import PLAN, Check, Rule
 
 
 def _error(code: str, title: str, explanation: str, check: Check) -> Rule:
@@ -13,6 +13,10 @@ def _error(code: str, title: str, explanation: str, check: Check) -> Rule:
 
 def _warning(code: str, title: str, explanation: str, check: Check) -> Rule:
     return Rule(code, Severity.WARNING, title, explanation, check)
+
+
+def _at_plan(severity: Severity, code: str, title: str, explanation: str) -> Rule:
+    return Rule(code, severity, title, explanation, None, stage=PLAN)
 
 
 def _later(code: str, title: str) -> Rule:
@@ -104,7 +108,14 @@ RULES: tuple[Rule, ...] = (
         structure.port_twice,
     ),
     _later("R8", "one host whose loss breaks the `minFailureDomains` of two scopes"),
-    _later("R9", "`atRest: encrypted` that host facts or the bucket do not show"),
+    _at_plan(
+        Severity.ERROR,
+        "R9",
+        "`atRest: encrypted` that host facts do not show",
+        "Checked by `towpath plan` and `apply`, which refuse (exit 4): the SLA of a scope says that its images are\n"
+        "encrypted at rest, and a host of one of its nodes, or of a mirror that copies it, does not show a dm-crypt\n"
+        "device below /var/lib/towpath. Buckets are not looked at yet.",
+    ),
     _warning(
         "S1",
         "a repository pattern served by more than one upstream without an owner",
@@ -213,7 +224,14 @@ RULES: tuple[Rule, ...] = (
         "those are what a rollback or an audit needs. Reject the write instead, and watch `warnAt`.",
         exposure.eviction,
     ),
-    _later("D9", "a filter that matches nothing live"),
+    _at_plan(
+        Severity.WARNING,
+        "D9",
+        "a filter that matches nothing live",
+        "Checked by `towpath plan` against the repositories and tags that the running nodes hold: a pattern of a grant,\n"
+        "promotion, replication or keep rule that fits none of them is often misspelt. A keep rule that fits nothing keeps\n"
+        "nothing. It is no error: such an image may still be to come. Of a node that holds nothing yet nothing is said.",
+    ),
     _later("D10", "a freeze that covers all time"),
     _later("N1", "underscores and upper case in a name that becomes a host name (refused already, as T012)"),
     _later("N2", "names that differ only by look-alike characters"),
