@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
     )
     access, metrics = Access(credentials, Policy.of(settings), limiter), Metrics()
     records = Records(metrics, RequestLog() if log else None)
-    metrics.watch("registry_storage_free_bytes", "Free space under the data folder", lambda: _free(settings.data))
+    _watch(metrics, settings.data)
     return App(
         node,
         access,
@@ -54,8 +55,16 @@ def app_of(settings: NodeSettings, registry: Whole, *, reads: Reads | None = Non
     )
 
 
-def _free(folder: Path) -> float:
-    return float(shutil.disk_usage(folder).free)
+def _watch(metrics: Metrics, data: Path) -> None:
+    """What an operator asks of every node."""
+    started = time.time()
+    metrics.watch("towpath_start_time_seconds", "When the node's newest process began, Unix time", lambda: started)
+    metrics.watch(
+        "registry_storage_free_bytes", "Free space under the data folder", lambda: shutil.disk_usage(data).free
+    )
+    metrics.watch(
+        "registry_storage_size_bytes", "Size of the data folder's file system", lambda: shutil.disk_usage(data).total
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
@@ -11,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from registry_node import released
 from registry_node.metrics import SECONDS, Family, Kind, Metrics, Tally
 
 _BOUNDS = (*(str(each) for each in SECONDS), "+Inf")
@@ -19,9 +21,19 @@ _BOUNDS = (*(str(each) for each in SECONDS), "+Inf")
 def render(metrics: Metrics) -> tuple[str, bytes]:
     """Content type and body."""
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    _Process(registry=registry)
     registry.register(_Counts(metrics))
     return CONTENT_TYPE_LATEST, generate_latest(registry)
+
+
+_BOOTED = round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))  # Unix time, the same at every scrape
+
+
+class _Process(ProcessCollector):
+    """Also where /proc/stat is hidden (systemd.exec(5), ProcSubset=pid): without the time of the boot it says nothing."""
+
+    def _boot_time(self) -> float:
+        return float(_BOOTED)
 
 
 class _Counts(Collector):
@@ -46,6 +58,9 @@ class _Counts(Collector):
             ("registry_http_response_size_bytes", "Body bytes sent", sum(each.sent for each in tallies.values())),
         ):
             yield CounterMetricFamily(name, text, value=count)
+        build = GaugeMetricFamily("towpath_build_info", "1: what runs here", labels=("version", "release"))
+        build.add_metric((released.version(), released.RELEASE), 1)
+        yield build
         for name, (text, value) in self._metrics.gauges.items():
             yield GaugeMetricFamily(name, text, value=value())
         yield from map(_family, self._metrics.families)

@@ -56,7 +56,7 @@ def render(
     name = namespace or workspace.topology.metadata.name
     files = FORMS[form](Wanted(workspace, _chosen(workspace, site), image or "", name))
     if folder is not None:
-        _write(folder, files)
+        _write(folder, files, private=form != "prometheus")
     for path, text in files.items():
         if folder is not None:
             out.emit({"file": str(folder / path)}, f"wrote {folder / path}")
@@ -88,10 +88,12 @@ def _compose(wanted: Wanted) -> Mapping[str, str]:
 
 
 def _prometheus(wanted: Wanted) -> Mapping[str, str]:
-    from sites.render.prometheus import rules, scrape
+    from sites.render.prometheus import AUTHORITY, authority, rules, scrape
 
-    topology = wanted.workspace.topology
-    return {"prometheus.yml": scrape(topology, wanted.names), "towpath-rules.yml": rules(topology, wanted.names)}
+    topology, names = wanted.workspace.topology, wanted.names
+    believed = authority(topology, names)
+    files = {"prometheus.yml": scrape(topology, names), "towpath-rules.yml": rules(topology, names)}
+    return files if believed is None else {**files, AUTHORITY: believed.decode("ascii", "replace")}
 
 
 FORMS: Mapping[str, Callable[[Wanted], Mapping[str, str]]] = {
@@ -125,9 +127,12 @@ def _chosen(workspace: Workspace, site: str | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
+def _write(folder: Path, files: Mapping[str, str], *, private: bool) -> None:
+    """``private``: for their owner alone; what holds no secret is read by another's daemon."""
     from sites.state import write_private
 
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         write_private(folder / path, text.encode())
+        if not private:
+            (folder / path).chmod(0o644)

@@ -81,7 +81,7 @@ def address_of(topology: Topology, name: str, chosen: Collection[str]) -> str:
     node = topology.nodes[name]
     assert isinstance(node, Placed)
     host = topology.sites[node.site].hosts[node.host]
-    return f"{name if name in chosen or not host.reached_at else host.reached_at}:{node.port}"
+    return str(Address(name if name in chosen or not host.reached_at else host.reached_at, node.port))
 
 
 def _contained(topology: Topology, name: str, placement: Placement, chosen: Collection[str]) -> Contained:

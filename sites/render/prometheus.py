@@ -19,6 +19,7 @@ _DURATIONS = "registry_http_request_duration_seconds_bucket"
 _PULLS = 'method="GET",handler="manifest"'  # blobs last as long as they are large
 _BURNS = ((14.4, "1h", "5m", "page"), (6, "6h", "30m", "page"), (3, "1d", "2h", "ticket"), (1, "3d", "6h", "ticket"))
 _RENEWAL = timedelta(days=14)
+AUTHORITY = "towpath-ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,16 @@ class Target:
     address: str
     scheme: str
     labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``authority``: the file whose certificates are believed; "": those that the system knows."""
+
+    name: str
+    scheme: str
+    authority: str
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +51,28 @@ class Alert:
 
 
 def scrape(topology: Topology, names: Sequence[str]) -> str:
-    """prometheus.yml: a job for each scheme, the rules beside it."""
-    targets = [_target(topology, name) for name in names]
-    return text_of(
-        "prometheus.yml.j2",
-        topology=topology.metadata.name,
-        jobs={scheme: [each for each in targets if each.scheme == scheme] for scheme in ("http", "https")},
-        authority=topology.tls is not None,
-    )
+    """prometheus.yml; the rules and AUTHORITY stand beside it."""
+    return text_of("prometheus.yml.j2", jobs=tuple(_jobs(topology, names)))
+
+
+def authority(topology: Topology, names: Sequence[str]) -> bytes | None:
+    """The certificate that the configuration names as AUTHORITY; None: it names none. Raises OSError."""
+    if topology.tls is None or not any(job.authority for job in _jobs(topology, names)):
+        return None
+    return (topology.base / topology.tls.ca.cert).read_bytes()
+
+
+def _jobs(topology: Topology, names: Sequence[str]) -> Iterator[Job]:
+    """One for all nodes that are reached and believed alike: over plain HTTP, by certificates of the topology's authority,
+    and by certificates of their own, which the system's authorities must know."""
+    alike: dict[tuple[str, str, str], list[Target]] = {}
+    for name in names:
+        target, own = _target(topology, name), getattr(topology.nodes[name], "tls", None) is not None
+        issued = target.scheme == "https" and topology.tls is not None and not own
+        kind = "own-certificates" if own else target.scheme
+        alike.setdefault((kind, target.scheme, AUTHORITY if issued else ""), []).append(target)
+    for number, ((kind, scheme, believed), targets) in enumerate(sorted(alike.items())):
+        yield Job("towpath" if number == 0 else f"towpath-{kind}", scheme, believed, tuple(targets))
 
 
 def rules(topology: Topology, names: Sequence[str]) -> str:
@@ -86,6 +111,8 @@ def _of_nodes(topology: Topology) -> Iterator[Alert]:
     yield Alert(
         "TowpathCertificateEnds", ends, "1h", "ticket", "the certificate of {{ $labels.node }} ends within 14 days"
     )
+    restarts = f"changes(towpath_start_time_seconds{{{mine}}}[30m]) > 2"
+    yield Alert("TowpathNodeRestarts", restarts, "0m", "ticket", "{{ $labels.node }} was started again and again")
     refused = f"registry_settings_refused{{{mine}}} > 0"
     yield Alert("TowpathSettingsRefused", refused, "1m", "ticket", "{{ $labels.node }} holds to its former settings")
     left = f"towpath_upstream_budget_left{{{mine}}} / towpath_upstream_budget_limit{{{mine}}} < 0.1"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.deployed import PASSWORD, TOKEN, Deployment
 from tests.lab.lab import Lab
+from tests.tools import require
 
 pytestmark = pytest.mark.lab
 
@@ -107,6 +110,43 @@ def test_nodes_log_to_a_journal_of_their_own(closed: Deployment) -> None:
     for secret in (PASSWORD, TOKEN):
         found = closed.lab.on("eu-1", f"journalctl --namespace='*' -o cat | grep -cF -e '{secret}'", check=False)
         assert found.stdout.strip() == "0"
+
+
+def test_prometheus_reads_a_node_with_what_is_rendered_for_it(closed: Deployment) -> None:
+    into, lab = closed.folder / "prometheus", closed.lab
+    closed.towpath("render", "prometheus", "--to", str(into))
+    config = into / "prometheus.yml"
+    config.write_text(config.read_text().replace("scrape_interval: 15s", "scrape_interval: 1s"))  # a test is in a hurry
+    words = [f"--config.file={config}", f"--storage.tsdb.path={into / 'data'}", "--web.listen-address=127.0.0.1:9390"]
+    with subprocess.Popen(
+        lab.argv([require("prometheus"), *words]), env=lab.environment(), stderr=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            found = asked(lab, "http://127.0.0.1:9390/api/v1/query?query=towpath_build_info")
+        finally:
+            running.terminate()
+    link = lab.on("eu-1", "readlink /opt/towpath/nodes/sandbox-eu").stdout.strip()
+    assert found["release"] == link.rpartition("/")[2]
+    assert {name: found[name] for name in ("node", "site", "host", "scope")} == {
+        "node": "sandbox-eu",
+        "site": "eu",
+        "host": "eu-1",
+        "scope": "sandbox",
+    }
+    text = lab.run(["curl", "-sS", "--cacert", str(into / "towpath-ca.crt"), "https://10.91.1.11:5001/metrics"]).stdout
+    assert "process_resident_memory_bytes" in text, "the unit hides /proc/stat"
+    assert "registry_storage_free_bytes" in text
+
+
+def asked(lab: Lab, question: str) -> dict[str, str]:
+    """The labels of the one series that answers it, when there is one."""
+    said = "nothing"
+    for _ in range(60):
+        said = lab.run(["curl", "-sS", question], check=False).stdout
+        if said.startswith("{") and (result := json.loads(said)["data"]["result"]):
+            return dict(result[0]["metric"])
+        time.sleep(0.25)
+    raise AssertionError(f"prometheus says {said}")
 
 
 def test_a_firewall_that_is_declared_no_more_is_gone(closed: Deployment) -> None:

@@ -166,6 +166,10 @@ async def test_probes_and_metrics(app: App, http: httpx.AsyncClient) -> None:
         "registry_http_request_size_bytes_total",
         "registry_http_response_size_bytes_total",
         "registry_storage_free_bytes ",
+        "registry_storage_size_bytes ",
+        "towpath_start_time_seconds ",
+        'towpath_build_info{release="",version="',
+        "process_resident_memory_bytes ",
     ):
         assert name in text
     assert "apps/api" not in text

@@ -12,6 +12,7 @@ import yaml
 
 from tests.sites.render.conftest import PEM, Render
 from tests.tools import require
+from towpath.main import run
 
 
 @pytest.fixture
@@ -21,7 +22,6 @@ def files(render: Render, tmp_path: Path) -> Path:
     into.mkdir()
     for name, text in render("prometheus").items():
         (into / name).write_text(text)
-    (into / "towpath-ca.crt").write_text(PEM)
     return into
 
 
@@ -51,11 +51,43 @@ def test_every_node_is_scraped_where_it_answers(files: Path) -> None:
     assert [job["scheme"] for job in jobs] == ["https"]
 
 
+def test_the_authority_comes_along_and_is_named(files: Path) -> None:
+    assert (files / "towpath-ca.crt").read_text() == PEM
+    (job,) = yaml.safe_load((files / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["tls_config"] == {"ca_file": "towpath-ca.crt"}
+
+
+def test_certificates_of_a_node_s_own_are_judged_by_the_system(render: Render, folder: Path) -> None:
+    """Its issuer is not in the topology, and the topology's authority did not sign it."""
+    text = (folder / "topology.yaml").read_text()
+    own = "port: 5001, tls: {cert: own.crt, key: {env: CA_KEY}}}"
+    (folder / "topology.yaml").write_text(text.replace("host: eu-1, port: 5001}", f"host: eu-1, {own}"))
+    jobs = yaml.safe_load(render("prometheus")["prometheus.yml"])["scrape_configs"]
+    found = {job["job_name"]: (job.get("tls_config"), len(job["static_configs"])) for job in jobs}
+    assert found == {"towpath": ({"ca_file": "towpath-ca.crt"}, 4), "towpath-own-certificates": (None, 1)}
+
+
+def test_an_ipv6_host_is_written_in_brackets(render: Render, folder: Path) -> None:
+    text = (folder / "topology.yaml").read_text()
+    (folder / "topology.yaml").write_text(text.replace("address: 10.2.0.11", "address: 'fd00:2::11'"))
+    (job,) = yaml.safe_load(render("prometheus")["prometheus.yml"])["scrape_configs"]
+    assert "[fd00:2::11]:5002" in [address for each in job["static_configs"] for address in each["targets"]]
+
+
+def test_prometheus_may_read_what_is_written_for_it(folder: Path, tmp_path: Path) -> None:
+    """Its daemon has a user of its own, and nothing of this is secret."""
+    into = tmp_path / "etc"
+    assert run(["render", "prometheus", "--to", str(into), "-f", str(folder / "topology.yaml")]) == 0
+    assert {each.name: each.stat().st_mode & 0o777 for each in into.iterdir()} == dict.fromkeys(
+        ("prometheus.yml", "towpath-rules.yml", "towpath-ca.crt"), 0o644
+    )
+
+
 @pytest.mark.clients
 def test_promtool_takes_both(files: Path) -> None:
     said = check(files, "check", "config", "--syntax-only", "prometheus.yml")
     assert "SUCCESS" in said
-    assert "SUCCESS: 9 rules found" in check(files, "check", "rules", "towpath-rules.yml")
+    assert "SUCCESS: 10 rules found" in check(files, "check", "rules", "towpath-rules.yml")
 
 
 @pytest.mark.clients
