@@ -142,7 +142,7 @@ class StateFolder:
         """Raises HostError when this is the folder of another topology, or no folder of ours at all; with ``runs`` also
         when its nodes run elsewhere."""
         if not self.exists:
-            if self.root.exists() and any(self.root.iterdir()):
+            if self.root.exists() and any(each != self.known_hosts for each in self.root.iterdir()):
                 raise HostError(
                     "not-a-state-folder",
                     f"{self.root} holds something else: it has no topology.json",

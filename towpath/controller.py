@@ -1,13 +1,17 @@
-"""The controller process of a deployment on this machine: started by ``up``, stopped by ``down``."""
+"""The controller process of a deployment: started by ``up`` and stopped by ``down``, or run by ``control``."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sites.hosts import HostError
 from sites.loopback import process
+from sites.state import Runs
 from towpath.workspace import Workspace
 
 NAME = "controller"
@@ -47,11 +51,31 @@ def runs(workspace: Workspace) -> bool:
     return record is not None and record.alive
 
 
+@contextmanager
+def noted(workspace: Workspace) -> Iterator[None]:
+    """While this process is the controller, other commands find it, whoever started it."""
+    pid_file = workspace.state.control_pid
+    if runs(workspace):  # noted by ``up``, which started it
+        yield
+        return
+    process.note(pid_file, os.getpid())
+    try:
+        yield
+    finally:
+        forget_ready(workspace)
+        process.forget(pid_file)
+
+
+def started_by(workspace: Workspace) -> str:
+    """The command that runs it, as a person types it."""
+    return "towpath control" if workspace.state.runs is Runs.HOSTS else "towpath up"
+
+
 def describe(workspace: Workspace) -> str:
     """One line: whether it runs."""
     record = process.recorded(workspace.state.control_pid)
     if record is None:
-        return "controller: stopped (no replication, no scheduled cleanup); towpath up starts it"
+        return f"controller: stopped (no replication, no scheduled cleanup); {started_by(workspace)} starts it"
     if not record.alive:
         return f"controller: died; its log is {workspace.state.control_log}"
     return f"controller: running (process {record.pid})"

@@ -240,6 +240,7 @@ async def _roll_out(
 
 def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
     """The rows that change something; unchanged nodes are counted, and with ``full`` named."""
+    from sites.planning.clocks import clock_warnings
     from sites.planning.drop_ins import warnings
     from towpath.figures import cleanup_rows
 
@@ -254,6 +255,8 @@ def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, f
             out.talk(said)
         if by := each.facts.lock:
             out.talk(f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})")
+    for warning in clock_warnings(plans):
+        out.talk(warning)
     out.talk(f"Plan: {_counted(rows)}. {len(unchanged)} unchanged{'' if full or not unchanged else ' (--full)'}.")
     say_all(workspace, out)
 

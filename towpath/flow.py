@@ -56,7 +56,8 @@ async def promote(
                 outcome = await held(parts.engine, outcome, watch, out)
         ended = say(out, outcome, request)
         if wait and not dry_run:
-            await Replicas(parts.engine, out, lambda: controller.runs(workspace)).whole(outcome)
+            starts = controller.started_by(workspace)
+            await Replicas(parts.engine, out, lambda: controller.runs(workspace), starts).whole(outcome)
     return ended
 
 

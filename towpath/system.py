@@ -50,5 +50,6 @@ async def control(*, where: Where = HERE, options: Options = PLAIN) -> Exit:
         for each in not_acted_on(workspace.topology):
             logging.getLogger("towpath.control").warning("declared, not acted on yet: %s", each)
         ready = partial(controller.mark_ready, workspace)
-        await Controller(workspace.topology, parts.replicator, clock, ready).run(stop)
+        with controller.noted(workspace):
+            await Controller(workspace.topology, parts.replicator, clock, ready).run(stop)
     return Exit.DONE

@@ -38,11 +38,13 @@ async def held(engine: Engine, outcome: Outcome, watch: Watch, out: Output, *, p
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """Where else a promoted image must come to be shown. ``moving``: whether somebody replicates at all."""
+    """Where else a promoted image must come to be shown. ``moving``: whether somebody replicates at all; ``starts``: the
+    command that makes it so."""
 
     engine: Engine
     out: Output
     moving: Callable[[], bool]
+    starts: str = "towpath up"
 
     async def whole(self, outcome: Outcome) -> None:
         """Says each replica once its tags show the digest: they move last, when everything behind them is there.
@@ -68,7 +70,7 @@ class Replicas:
                 raise Problem(
                     "not-replicated",
                     f"{node} does not show the image yet, and nobody replicates: the controller does not run",
-                    next=f"towpath up starts it; or, once: towpath replicate {edge.id} {outcome.repository}",
+                    next=f"{self.starts} starts it; or, once: towpath replicate {edge.id} {outcome.repository}",
                     exit=Exit.WAITING,
                 )
             if missing != problem and missing not in outcome.tags:

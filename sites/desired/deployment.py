@@ -16,6 +16,7 @@ from sites.hosts import HostError, HostErrors
 from sites.loopback.placement import logins_of, robot_token
 from sites.planning.admission import objections
 from sites.planning.at_rest import not_encrypted
+from sites.planning.clocks import wrong_clock
 from sites.planning.facts import HostFacts
 from sites.planning.parts import with_parts
 from sites.planning.plan import HostPlan, host_plan
@@ -26,7 +27,6 @@ from sites.state import StateFolder
 from topology.model import Topology
 
 _ROOM = 512 * 1024 * 1024  # bytes that a host must have free: a release, and room to work
-_SKEW = 30.0  # seconds by which a host's clock may differ: tokens live for minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,8 @@ def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:
     if host.release.identity not in facts.releases and facts.disk.free < _ROOM:
         why = f"{facts.disk.free >> 20} MiB are free where data lie, {_ROOM >> 20} MiB are wanted"
         found.append(_unfit(name, "has a full disk", why, "free some space there, then run this again"))
-    skew = facts.time - datetime.now(UTC).timestamp()
-    if abs(skew) > _SKEW:
-        why = f"it is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's; tokens would not hold"
-        found.append(_unfit(name, "has another time", why, "let both follow a time server (timedatectl set-ntp true)"))
+    clock = wrong_clock(name, facts)
+    found += [clock] if clock else []
     return [*found, *_taken_ports(host, facts), *objections(host, facts)]
 
 

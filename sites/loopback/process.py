@@ -72,7 +72,11 @@ def start(command: Sequence[str], *, log: Path, pid_file: Path, environment: dic
             env=None if environment is None else {**os.environ, **environment},
         )
     child.returncode = 0  # not ours to wait for: the pid file is how it is found, also by this process
-    pid_file.write_text(json.dumps({"pid": child.pid, "born": birth(child.pid) or "gone"}))
+    note(pid_file, child.pid)
+
+
+def note(pid_file: Path, pid: int) -> None:
+    pid_file.write_text(json.dumps({"pid": pid, "born": birth(pid) or "gone"}))
 
 
 async def stop(pid_file: Path, *, grace: float) -> bool:

@@ -77,7 +77,8 @@ class Recorded(_Said):
 
 
 class HostFacts(_Said):
-    """``table``: ours of the packet filter; "" when it is not loaded, None when the host has no nft. ``asked_from``: our own
+    """``time``: the host's clock; ``asked``, ``answered``: ours, around that (seconds since the epoch; 0: not known).
+    ``table``: ours of the packet filter; "" when it is not loaded, None when the host has no nft. ``asked_from``: our own
     address, as the host sees it; "" unknown."""
 
     python: str
@@ -85,6 +86,8 @@ class HostFacts(_Said):
     system: str
     systemd: bool
     time: float
+    asked: float = 0.0
+    answered: float = 0.0
     user: bool
     paths: dict[str, PathFacts | None]
     texts: dict[str, str | None] = Field(repr=False)

@@ -28,7 +28,8 @@ STATE = "the state folder (its engine token is another one)"
 _PROCESS = re.compile(r" \(process \d+\)$")
 _SHOWN = 8  # pieces that moved, in a refusal
 # Of a host's facts: what moves by itself, and what is taken apart below. Texts stand in paths, by hash.
-_APART = {"time", "disk", "lock", "asked_from", "texts", "paths", "units", "ports", "trees"}
+_PASSING = {"time", "asked", "answered", "disk", "lock", "asked_from"}
+_APART = _PASSING | {"texts", "paths", "units", "ports", "trees"}
 
 
 def basis(deployment: Deployment, plans: Mapping[str, HostPlan], file: Path) -> Basis:

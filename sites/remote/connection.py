@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -77,14 +78,16 @@ class Connections:
         """Raises Failed."""
         found: dict[str, Any] | None = None
         with suppress(PyinfraError, *_CUT):
-            found = self._connected(host).get_fact(Look, _stdin=[json.dumps(told)], _timeout=seconds)
+            target = self._connected(host)
+            asked = time.time()  # when it is connected: what is compared is the way of one question
+            found = target.get_fact(Look, _stdin=[json.dumps(told)], _timeout=seconds)
         if found is None:
             raise Failed(
                 "host-lost", "stopped answering", next="see that it runs and is reachable, then run this again"
             )
         if "said" in found:
             raise _unfit(found["said"])
-        return found
+        return {**found, "asked": asked, "answered": time.time()}
 
     def change(self, host: str, told: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
         """The lines that ``on_host/change.py`` answered. Raises Failed."""

@@ -159,10 +159,11 @@ class Company:
             raise LabError(f"towpath {' '.join(words)}: exit {done.returncode}, not {expect}\n{said}")
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def begin(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """A command that goes on while the test does something; a process group of its own."""
+    def begin(self, *words: str, env: dict[str, str] | None = None, at: str = "") -> subprocess.Popen[str]:
+        """A command that goes on while the test does something, at the operator or on a host's network; a process group of
+        its own."""
         return subprocess.Popen(
-            self.lab.argv(self.words(*words), cwd=self.folder),
+            self.lab.argv([*self.lab.network_of(at), *self.words(*words)], cwd=self.folder),
             env=self.lab.environment(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

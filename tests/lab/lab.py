@@ -98,6 +98,10 @@ class Lab:
         enter = ["nsenter", f"--target={self._box}", "--mount", "--net", "--pid", "--ipc", "--uts", "--"]
         return [*enter, "env", f"--chdir={cwd or Path.cwd()}", *argv]
 
+    def network_of(self, host: str) -> list[str]:
+        """What comes before a command that is to run on a host's network; "": the operator's."""
+        return ["nsenter", f"--target={self._order('leader', host=host)}", "--net", "--"] if host else []
+
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The operator's: a home folder of its own, this checkout's modules, the deployer's key."""
         own = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
@@ -118,8 +122,7 @@ class Lab:
         """Runs a command of this machine on the operator's network, or on that of a host (``at``), as a client there would.
         Raises LabError with what it said, unless ``check`` is False."""
         own = [find(argv[0]) or argv[0], *argv[1:]]
-        there = ["nsenter", f"--target={self._order('leader', host=at)}", "--net", "--"] if at else []
-        whole = self.argv([*there, *own], cwd=cwd)
+        whole = self.argv([*self.network_of(at), *own], cwd=cwd)
         return _finish(whole, self.environment(env), check, timeout, stdin)
 
     def towpath(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -175,6 +178,13 @@ class Lab:
         self.on(host, "systemctl restart ssh")
         self._order("wait", host=host)
         return public
+
+    def skew(self, host: str, seconds: float) -> None:
+        """Every Python on a host sees another time; 0: the right one. The kernel's own clock is this machine's too, and no
+        namespace parts the two (time_namespaces(7): CLOCK_REALTIME is not one of theirs)."""
+        text = f"import time\n\n_right = time.time\ntime.time = lambda: _right() + {seconds}\n" if seconds else ""
+        stdlib = "$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"
+        self.on(host, f"cat > {stdlib}/sitecustomize.py", stdin=text)
 
     def trust_host_keys(self) -> None:
         """``known_hosts`` holds the keys that the hosts have now."""

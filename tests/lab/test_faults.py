@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,18 @@ class TestAnEmptyHost:
             assert "python3" in refused(small, "port-in-use")
         finally:
             lab.on(HOST, "systemctl stop squatter")
+        assert untouched(lab)
+
+    def test_a_clock_that_is_off_is_told(self, lab: Lab, small: Company) -> None:
+        try:
+            lab.skew(HOST, 90)
+            assert re.search(r"its clock is (89|90|91) s ahead of this machine's", refused(small, "host-unfit"))
+            lab.skew(HOST, -12)
+            warned = small.towpath("plan").err
+            assert re.search(rf"warning\[clock-off\]: the clock of host {HOST} is 1[123] s behind", warned)
+        finally:
+            lab.skew(HOST, 0)
+        assert "clock" not in small.towpath("plan").err
         assert untouched(lab)
 
     def test_a_full_disk_is_told(self, lab: Lab, small: Company) -> None:
