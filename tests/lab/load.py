@@ -1,7 +1,7 @@
 """Clients of a scope, on the operator's network: they fill it, look whether all of it is there, and pull and push all the
 while something changes beneath it.
 
-    python -m tests.lab.load fill      {"nodes": [URL], "user", "secret", "ca", "repository", "tags": 500, "bytes": 262144000}
+    python -m tests.lab.load fill      {"nodes": [URL], "user", "secret", "ca", "repository", "tags": 500, "bytes": 2**28}
     python -m tests.lab.load verify    {"nodes": [URL], ..., "expected": {tag: digest}}
     python -m tests.lab.load run       {"nodes": [URL, its sister], ..., "expected": {...}, "push": true}
 

@@ -21,7 +21,7 @@ revision, down_revision = "{NEXT_SCHEMA}", "{HEAD}"
 
 
 def upgrade():
-    op.execute("CREATE TABLE tag_counts (repository_id INTEGER NOT NULL, tags INTEGER NOT NULL, PRIMARY KEY (repository_id))")
+    op.execute("CREATE TABLE tag_counts (repository_id INTEGER PRIMARY KEY, tags INTEGER NOT NULL)")
     op.execute("INSERT INTO tag_counts SELECT repository_id, count(*) FROM tags GROUP BY repository_id")
 '''
 

@@ -59,7 +59,7 @@ replications:
 HOSTS = ("eu-1", "eu-2", "us-1")
 NODES = {"ci-eu-1": "eu-1", "ci-eu-2": "eu-2", "prod-eu": "eu-1", "prod-us": "us-1"}
 TAGS = 500
-BYTES = int(os.environ.get("TOWPATH_LAB_BYTES", 256 * 2**20))  # that a lost host had
+BYTES = int(os.environ.get("TOWPATH_LAB_BYTES", "") or 256 * 2**20)  # that a lost host had
 MIB = 2**20
 
 
@@ -127,8 +127,9 @@ class Clients:
 
 def schema_of(company: Company, node: str) -> str:
     index = f"/var/lib/towpath/{node}/index.db"
-    asked = f"import sqlite3; print(*sqlite3.connect('file:{index}?mode=ro', uri=True).execute('SELECT version_num FROM alembic_version').fetchone())"
-    return company.lab.on(NODES[node], f'python3 -c "{asked}"').stdout.strip()
+    opened = f"__import__('sqlite3').connect('file:{index}?mode=ro', uri=True)"
+    asked = f"print(*{opened}.execute('SELECT version_num FROM alembic_version').fetchone())"
+    return company.lab.on(NODES[node], "python3 -", stdin=asked).stdout.strip()
 
 
 def test_an_upgrade_across_a_migration_fails_no_pull_and_loses_no_push(kept: Company, newer: dict[str, str]) -> None:
