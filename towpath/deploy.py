@@ -50,6 +50,9 @@ class Ssh:
 
 
 USUAL = Ssh()
+CreateSecrets = Annotated[
+    bool, Parameter(name="--create-secrets", negative="", help="Make the secret files that are missing, here.")
+]
 
 
 async def plan(
@@ -59,6 +62,7 @@ async def plan(
     ] = None,
     full: Annotated[bool, Parameter(negative="", help="Also show commands and differences.")] = False,
     detailed_exitcode: Annotated[bool, Parameter(negative="", help="Exit 3 when there is something to do.")] = False,
+    create_secrets: CreateSecrets = False,
     ssh: Ssh = USUAL,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -68,6 +72,8 @@ async def plan(
     from towpath import figures
 
     out, workspace = options.open(), where.open()
+    if create_secrets:
+        _create_secrets(workspace, out)
     deployment = _deployment(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         plans = deployment.plans(await hosts.facts(deployment.hosts))
@@ -87,6 +93,7 @@ async def apply(
     /,
     *,
     dry_run: Annotated[bool, Parameter(negative="", help="Show what would be done, and do nothing.")] = False,
+    create_secrets: CreateSecrets = False,
     ssh: Ssh = USUAL,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -98,6 +105,8 @@ async def apply(
     from towpath import figures
 
     out, workspace = options.open(), where.open()
+    if create_secrets:
+        _create_secrets(workspace, out)
     deployment = _deployment(workspace, out)
     with workspace.state.locked():
         async with ssh.hosts(workspace) as hosts:
@@ -200,6 +209,13 @@ async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[s
                 }
             )
     return rows
+
+
+def _create_secrets(workspace: Workspace, out: Output) -> None:
+    from towpath.first_secrets import create_missing
+
+    for path in create_missing(workspace.topology):
+        out.talk(f"made {path}")
 
 
 def _deployment(workspace: Workspace, out: Output) -> Deployment:

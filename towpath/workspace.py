@@ -124,12 +124,12 @@ class Workspace:
     def running_state(self, runs: Runs | None = None) -> StateFolder:
         """The state folder, which must be this topology's and exist; with ``runs`` its nodes must run there. Raises
         HostError, Problem."""
-        if not self.state.root.exists():
+        self.state.check(self.topology.metadata.name, runs)
+        if not self.state.exists:
             raise Problem(
                 "not-up",
                 f"nothing was ever started from {self.file}",
                 where=str(self.state.root),
                 next=f"towpath up -f {self.file}",
             )
-        self.state.check(self.topology.metadata.name, runs)
         return self.state

@@ -148,9 +148,8 @@ def test_an_upgrade_across_a_migration_fails_no_pull_and_loses_no_push(kept: Com
 
 
 def test_a_release_that_does_not_know_the_index_is_taken_back_and_told_why(kept: Company) -> None:
-    said = kept.towpath("apply", "-o", "json", expect=7, timeout=250)
-    outcomes = [row["outcome"] for row in said.rows if "outcome" in row]
-    assert sorted(outcomes) == ["not reached", "not reached", "rolled back"]
+    said = kept.towpath("apply", expect=7, timeout=250)
+    assert (said.out.count("rolled back"), said.out.count("not reached")) == (1, 2)
     assert "a newer towpath wrote this index" in said.err
     assert all(kept.active(host, node) for node, host in NODES.items())
 

@@ -14,7 +14,7 @@ import pytest
 from sites.hosts import HostError
 from sites.loopback import process
 from sites.loopback.ports import check_free
-from sites.state import StateFolder, write_private
+from sites.state import Runs, StateFolder, write_private
 
 
 @pytest.fixture
@@ -36,6 +36,14 @@ def test_a_folder_belongs_to_one_topology(state: StateFolder, file: Path) -> Non
         state.claim("theirs", file)
     assert raised.value.code == "state-of-another-topology"
     assert json.loads((state.root / "topology.json").read_text())["name"] == "mine"
+
+
+def test_hosts_keys_may_be_there_first(state: StateFolder, file: Path) -> None:
+    state.root.mkdir()
+    state.known_hosts.write_text("10.1.0.11 ssh-ed25519 AAAA\n")
+    state.claim("mine", file, Runs.HOSTS)
+    assert state.runs is Runs.HOSTS
+    assert state.known_hosts.read_text().startswith("10.1.0.11")
 
 
 def test_an_edited_topology_keeps_its_folder(state: StateFolder, file: Path) -> None:
