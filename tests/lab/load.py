@@ -32,6 +32,7 @@ from oci_wire.registry import Call
 from promotions.bounded import for_each
 
 AT_ONCE = 6
+TAGS_OF_ONE = 5
 CALL = Call()
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
@@ -55,7 +56,7 @@ class Load:
     repository: str
     expected: dict[str, str]
 
-    async def push(self, tag: str, size: int) -> Digest:
+    async def push(self, size: int, *tags: str) -> Digest:
         """An image of one layer of ``size`` random bytes. Raises RegistryError."""
         content, node = os.urandom(size), self.nodes[0]
         config = Descriptor(EMPTY_CONFIG, Digest.of(b"{}"), 2)
@@ -64,7 +65,7 @@ class Load:
         manifest = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
         for each, held in ((config, b"{}"), (layer, content)):
             await node.put_blob(CALL, self.repository, each, _once(held))
-        await node.put_manifest(CALL, self.repository, manifest, tags=(tag,))
+        await node.put_manifest(CALL, self.repository, manifest, tags=tags)
         return manifest.digest
 
     async def pull(self, node: RemoteRegistry, tag: str) -> Digest:
@@ -77,14 +78,15 @@ class Load:
         return manifest.digest
 
     async def fill(self, tags: int, size: int) -> dict[str, str]:
-        """Tag -> digest of ``tags`` images of ``size`` bytes together."""
+        """Tag -> digest of ``size`` bytes of images, each with as many tags as are usual: v1.2.3, v1.2, v1 and the like."""
+        names = [f"v{number}.0" for number in range(tags)]
+        images = [names[at : at + TAGS_OF_ONE] for at in range(0, tags, TAGS_OF_ONE)]
         made: dict[str, str] = {}
 
-        async def one(number: int) -> None:
-            tag = f"v{number}.0"
-            made[tag] = str(await self.push(tag, size // tags))
+        async def one(names: list[str]) -> None:
+            made.update(dict.fromkeys(names, str(await self.push(size // len(images), *names))))
 
-        await for_each(range(tags), one, at_once=AT_ONCE)
+        await for_each(images, one, at_once=AT_ONCE)
         return made
 
     async def verify(self) -> list[str]:
@@ -139,7 +141,7 @@ class Load:
         for number in count():
             tag = f"pushed-{number}"
             try:
-                seen.pushed[tag] = str(await self.push(tag, 64 * 1024))
+                seen.pushed[tag] = str(await self.push(64 * 1024, tag))
             except Internal as error:
                 seen.broken.append(f"{tag}: {error!r}")
             except RegistryError as error:
