@@ -187,6 +187,25 @@ def _apply_after_unlock(company: Company) -> None:
     company.towpath("apply")
 
 
+@pytest.mark.usefixtures("empty")
+def test_a_saved_plan_holds_on_an_empty_host_and_an_edited_release_is_mended(lab: Lab, small: Company) -> None:
+    small.towpath("plan", "--out", "plan.json")
+    small.towpath("apply", "plan.json", timeout=200)
+    assert small.active(HOST)
+    assert small.towpath("apply", "plan.json", "-o", "json", expect=6).codes == ["plan-stale"], "it was carried out"
+    module = "/opt/towpath/nodes/sandbox-1/registry_node/app.py"
+    lab.on(HOST, f"echo '# by hand' >> {module}")
+    unit = "/etc/systemd/system/towpath-sandbox-1.service.d"
+    lab.on(HOST, f"mkdir {unit}; printf '[Service]\\nNice=5\\n' > {unit}/nice.conf; systemctl daemon-reload")
+    drifted = small.towpath("drift", "-o", "json", expect=3).rows
+    assert [row["operation"] for row in drifted] == ["release", "drop-in"]
+    assert "registry_node/app.py" in drifted[0]["change"]
+    assert f"warning[unit-drop-in]: {HOST}: {unit}/nice.conf" in small.towpath("apply", timeout=200).err
+    assert lab.on(HOST, f"tail -1 {module}; ls {unit}").stdout.splitlines()[-1] == "nice.conf"
+    assert "by hand" not in lab.on(HOST, f"tail -1 {module}").stdout
+    assert [row["operation"] for row in small.towpath("drift", "-o", "json", expect=3).rows] == ["drop-in"]
+
+
 # -- a host that was deployed to
 
 
