@@ -20,7 +20,7 @@ from pyinfra.connectors import util as pyinfra_util
 from pyinfra.context import ctx_host, ctx_state
 
 from sites.on_host import program
-from sites.remote import host_keys
+from sites.remote import host_keys, own_key
 
 SECONDS = 8  # for a connection, a banner, a login and a channel each: paramiko's own patience knows no cut link
 _SILENCE = 20  # after which a link counts as cut, instead of the whole time that a change may take
@@ -68,7 +68,12 @@ class Connections:
     def __init__(self, spec: dict[str, Any]) -> None:
         host_keys.insist()
         pyinfra_util.getpass = _nobody_types  # type: ignore[assignment]
-        hosts = [(name, _data(each, spec)) for name, each in spec["hosts"].items()]
+        self._key_unusable: own_key.KeyUnusable | None = None
+        try:
+            key = own_key.chosen(spec.get("key"))
+        except own_key.KeyUnusable as unusable:
+            key, self._key_unusable = None, unusable
+        hosts = [(name, _data(each, {**spec, "key": key})) for name, each in spec["hosts"].items()]
         config = Config(CONNECT_TIMEOUT=SECONDS, PARALLEL=max(1, len(hosts)))
         self._state = State(Inventory((hosts, {})), config, check_for_changes=False)
         self._state.is_executing = True  # an operation runs when it is called: each request waits for its own
@@ -106,6 +111,8 @@ class Connections:
         return _answered(meta.stdout_lines, meta.stderr_lines, meta.did_succeed())
 
     def _connected(self, name: str) -> Host:
+        if self._key_unusable:
+            raise Failed(**self._key_unusable.told)
         host = self._state.inventory.get_host(name)
         try:
             host.connect(show_errors=False, raise_exceptions=True)
@@ -172,6 +179,8 @@ def _unreachable(error: ConnectError) -> Failed:
     if told := host_keys.refusal(error):
         return Failed(**told)
     text = str(error)
+    if own_key.ENCRYPTED in text:
+        return Failed(**own_key.encrypted("the key in ~/.ssh").told)
     if "authentication" in text.lower() or "key" in text.lower():
         return Failed(
             "ssh-refused",

@@ -49,9 +49,10 @@ async def test_all_unreachable_hosts_are_told_at_once(tmp_path: Path) -> None:
 class Sshd(paramiko.ServerInterface):
     """Enough of an SSH server to show its key, on a thread; it lets nobody in."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.key = paramiko.RSAKey.generate(2048)
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listening = socket.create_server((address, 0), family=family)
         self.port = int(self._listening.getsockname()[1])
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -67,12 +68,14 @@ class Sshd(paramiko.ServerInterface):
         self._listening.close()
 
 
-async def refusal(sshd: Sshd, base: Path, known: str) -> HostError:
+async def refusal(
+    sshd: Sshd, base: Path, known: str, *, address: str = "127.0.0.1", key: Path | None = None
+) -> HostError:
     """What is said of a host that shows this server's key, when ``known`` is in the known_hosts file."""
     (base / "known_hosts").write_text(known)
-    declared = deployed.topology(base, ("deploy@10.1.0.11", f"deploy@127.0.0.1:{sshd.port}"))
+    declared = deployed.topology(base, ("deploy@10.1.0.11", f"'deploy@{address}:{sshd.port}'"))
     targets = {"eu-1": targets_of(declared)["eu-1"]}
-    async with SshHosts(targets, Login(base / "known_hosts")) as hosts:
+    async with SshHosts(targets, Login(base / "known_hosts", key)) as hosts:
         with pytest.raises(HostErrors) as refused:
             await hosts.facts({"eu-1": deployed.hosts(declared, base)["eu-1"]})
     (error,) = refused.value.errors
