@@ -20,7 +20,7 @@ _CONTAINERS = ("podman", "buildah", "skopeo")  # they read the same files
 @dataclass(frozen=True, slots=True)
 class Front:
     """A mirror or virtual as clients see it. ``ca``: PEM of a private authority; ``anonymous``: whether everyone may
-    pull something there; ``pushes``: whether it takes pushes."""
+    pull something there; ``pushes``: whether it takes pushes; ``names``: others that its own images are called by."""
 
     node: str
     url: str
@@ -28,6 +28,7 @@ class Front:
     ca: str = ""
     anonymous: bool = False
     pushes: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def authority(self) -> str:
@@ -100,7 +101,7 @@ def kubernetes(front: Front) -> Setup:
 def containers(client: str, front: Front) -> Setup:
     """podman, buildah and skopeo: a drop-in of registries.conf. They do not say which registry they mean: a host whose
     names an earlier one answers is left out."""
-    parts, notes = [_own_registry(front)], []
+    parts, notes = [_own_registry(front), *(_own_registry(front, name) for name in front.names)], []
     for at, each in enumerate(front.served):
         if _shadowed(each, front.served[:at]):
             notes.append(
@@ -114,7 +115,9 @@ def containers(client: str, front: Front) -> Setup:
 
 
 def buildkit(front: Front) -> Setup:
-    parts = [f"[registry.{_text(host)}]\n  mirrors = [{_text(front.authority)}]\n" for host in front.hosts()]
+    parts = [
+        f"[registry.{_text(host)}]\n  mirrors = [{_text(front.authority)}]\n" for host in (*front.hosts(), *front.names)
+    ]
     own = f"[registry.{_text(front.authority)}]\n"
     own += "  http = true\n" if front.plain else ""
     own += f"  ca = [{_text(f'/etc/buildkit/certs/{front.node}.crt')}]\n" if front.ca else ""
@@ -126,7 +129,8 @@ def buildkit(front: Front) -> Setup:
 
 def _hosts_files(front: Front) -> Iterator[File]:
     own = '"pull", "resolve"' + (', "push"' if front.pushes else "")
-    yield from _hosts_file(front, front.authority, front.url, own)
+    for name in (front.authority, *front.names):
+        yield from _hosts_file(front, name, front.url, own)
     for host, server in front.hosts().items():
         yield from _hosts_file(front, host, server, '"pull", "resolve"')
 
@@ -149,8 +153,10 @@ def _header_note(front: Front) -> tuple[str, ...]:
     )
 
 
-def _own_registry(front: Front) -> str:
-    lines = ["[[registry]]", f"location = {_text(front.authority)}"]
+def _own_registry(front: Front, name: str = "") -> str:
+    """``name``: another one by which it is called."""
+    prefix = [f"prefix = {_text(name)}"] if name else []
+    lines = ["[[registry]]", *prefix, f"location = {_text(front.authority)}"]
     return "\n".join([*lines, *(["insecure = true"] if front.plain else []), ""])
 
 

@@ -76,12 +76,14 @@ def _front(workspace: Workspace, name: str) -> Front:
             exit=Exit.USAGE,
         )
     url = url_of(workspace, name)
-    grants = node_grants(topology, name)
+    grants, served = node_grants(topology, name), served_by(topology, name)
+    hosts = {each.host for each in served}
     return Front(
         name,
         url,
-        served_by(topology, name),
+        served,
         "" if url.startswith("http://") else authority_of(workspace, name),
         any(each.to == ANYBODY and Action.PULL in each.allow for each in grants),
         not isinstance(node, MirrorNode) and write_policy(topology, name) in (WritePolicy.OPEN, WritePolicy.ROBOTS),
+        tuple(each for each in node.hosts if each not in hosts) if isinstance(node, VirtualNode) else (),
     )

@@ -43,6 +43,14 @@ nodes:
     site: eu
     host: eu-1
     port: 5003
+  named:
+    kind: virtual
+    members: [ci-eu, hub-cache]
+    owns: {'apps/**': [ci-eu], 'library/**': [hub-cache]}
+    hosts: [registry.acme.example]
+    site: eu
+    host: eu-1
+    port: 5007
   far-cache: {kind: mirror, upstreams: [hub], site: far, host: far-1, port: 5002}
 """
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
@@ -95,6 +103,17 @@ def test_containerd(told: Any) -> None:
 def test_containerd_pushes_by_a_virtual(told: Any) -> None:
     own = told("containerd", "all").toml("/etc/containerd/certs.d/127.0.1.1:5003/hosts.toml")
     assert own["host"]["http://127.0.1.1:5003"]["capabilities"] == ["pull", "resolve", "push"]
+
+
+def test_a_virtual_by_another_name_of_its(told: Any) -> None:
+    """Images that are called by it come from there, and from nowhere else: no such registry answers."""
+    for client in ("containerd", "kubernetes"):
+        found = told(client, "named").toml("/etc/containerd/certs.d/registry.acme.example/hosts.toml")
+        assert (found["server"], list(found["host"])) == ("http://127.0.1.1:5007", ["http://127.0.1.1:5007"])
+    own, other, *_ = told("podman", "named").toml("/etc/containers/registries.conf.d/towpath-named.conf")["registry"]
+    assert other == {"prefix": "registry.acme.example", **own}
+    built = told("buildkit", "named").toml("/etc/buildkit/buildkitd.toml")["registry"]
+    assert built["registry.acme.example"] == {"mirrors": ["127.0.1.1:5007"]}
 
 
 @pytest.mark.parametrize("client", ["podman", "buildah", "skopeo"])

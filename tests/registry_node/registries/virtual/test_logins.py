@@ -116,6 +116,7 @@ def test_a_rotated_secret_is_taken_in_and_a_private_authority_is_believed(make: 
         refused = http.get("/v2/apps/api/manifests/1.0")
         error = refused.json()["errors"][0]
         assert (refused.status_code, error["code"], error["detail"]["member"]) == (502, "BAD_GATEWAY", "box")
+        assert "member box" in error["message"], "clients show nothing else"
         assert "login" in error["message"]
         pushed = http.post("/v2/apps/api/blobs/uploads/")
         assert (pushed.status_code, pushed.json()["errors"][0]["detail"]["member"]) == (502, "box")

@@ -134,6 +134,7 @@ def test_a_member_that_is_down_is_no_404(make: Make) -> None:
             answer = http.get(f"/v2/{path}")
             error = answer.json()["errors"][0]
             assert (answer.status_code, error["code"], error["detail"]["member"]) == (503, "UNAVAILABLE", "first"), path
+            assert "member first" in error["message"], "clients show nothing else"
             assert first.host not in answer.text
             assert int(answer.headers["retry-after"]) > 0
         assert http.get(f"/v2/apps/api/manifests/{digest}").headers["x-towpath-member"] == "second"
