@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Compiled modules halve the start of every command; some environments switch them off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test setup fast fuzz lint types imports tests lab conformance bench bench-quick lock clean
+.PHONY: help demo test setup fast fuzz lint types imports tests lab lab-figures conformance bench bench-quick lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -47,6 +47,9 @@ tests: setup ## all tests but the lab's; those whose tools are missing say so
 
 lab: setup ## plan and apply on four real systemd hosts that boot inside this machine (root, mmdebstrap, systemd-nspawn)
 	@$(BIN)/pytest -m lab $(PYTEST_ARGS) tests/lab
+
+lab-figures: setup ## how long plan, apply and drift take, over 45 ms and for 1,000 hosts (figures only)
+	@$(BIN)/python -m tests.lab.figures
 
 fast: setup ## the tests that need no other program and no waiting
 	@$(BIN)/pytest -n 2 -q -m "not slow and not clients and not conformance and not lab" $(PYTEST_ARGS)
