@@ -1,7 +1,7 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
 {"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
-"data": path, "user": name, "ports": [...], "table": name of a table of nftables}
+"data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables}
 or {"sizes": [...]}: the bytes that folders take.
 """
 
@@ -273,7 +273,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "trees": {each: tree(releases / each) for each in trees},
         "ports": ports(asked["ports"]),
         "disk": disk(Path(asked["data"])),
-        "at_rest": at_rest(Path(asked["data"])),
+        "at_rest": {each: at_rest(Path(each)) for each in asked["kept"]},
         "table": table(asked["table"]),
         "asked_from": asked_from(),
     }

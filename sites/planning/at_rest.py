@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sites.desired import layout
 from sites.hosts import HostError
-from sites.planning.facts import HostFacts
+from sites.planning.facts import AtRestFacts, HostFacts
 from sites.settings.node_grants import sources_of
 from topology.model import LocalNode, MirrorNode, Topology, VirtualNode
 
@@ -12,23 +12,29 @@ ENCRYPTED = "encrypted"
 
 
 def not_encrypted(topology: Topology, nodes: tuple[str, ...], host: str, facts: HostFacts) -> list[HostError]:
-    """The refusal of a host with ``nodes`` of which some keep images of such a scope; none when its device is encrypted."""
-    promised = {name: scopes for name in nodes if (scopes := kept_encrypted(topology, name))}
-    if not promised or facts.at_rest.encryption:
+    """The refusal of a host with ``nodes`` of which some keep images of such a scope where nothing shows encryption."""
+    bare = {
+        name: scopes for name in nodes if (scopes := kept_encrypted(topology, name)) and not _of(name, facts).encryption
+    }
+    if not bare:
         return []
-    first, scopes = next(iter(promised.items()))
+    first, scopes = next(iter(bare.items()))
     sla = topology.scopes[scopes[0]].sla
-    device = facts.at_rest.device or "an unknown device"
+    devices = dict.fromkeys(_of(name, facts).device or "an unknown device" for name in bare)
     return [
         HostError(
             "at-rest-not-shown",
-            f"host {host} does not show that {layout.DATA} is encrypted at rest",
-            where=f"{device}, with data of {', '.join(promised)}",
+            f"host {host} does not show that the data of {', '.join(bare)} are encrypted at rest",
+            where=f"{', '.join(devices)}, which holds {layout.data(first)}",
             why=f"SLA {sla} of scope {scopes[0]} says atRest: encrypted, and nothing below that folder is dm-crypt",
             next=f"put {layout.DATA} on a LUKS device (cryptsetup luksFormat, then mount it there), "
             f"place {first} on a host that has one, or take atRest out of the SLA",
         )
     ]
+
+
+def _of(node: str, facts: HostFacts) -> AtRestFacts:
+    return facts.at_rest.get(str(layout.data(node)), AtRestFacts())
 
 
 def kept_encrypted(topology: Topology, node: str, within: frozenset[str] = frozenset()) -> tuple[str, ...]:

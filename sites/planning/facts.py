@@ -54,7 +54,7 @@ class DiskFacts(_Said):
 
 
 class AtRestFacts(_Said):
-    """Of the data folder: the device that holds it, and by what that is encrypted ("": nothing shows it)."""
+    """The device that holds a folder, and by what that is encrypted ("": nothing shows it)."""
 
     device: str = ""
     encryption: str = ""
@@ -98,7 +98,7 @@ class HostFacts(_Said):
     ports: dict[int, str]
     disk: DiskFacts
     trees: dict[str, TreeFacts] = {}  # by release: those that nodes run or shall run
-    at_rest: AtRestFacts = AtRestFacts()
+    at_rest: dict[str, AtRestFacts] = {}  # by the nodes' data folders: each may be a mount of its own
     table: str | None = None
     asked_from: str = ""
 
@@ -120,6 +120,7 @@ def questions(host: DesiredHost) -> dict[str, Any]:
         "releases": str(layout.RELEASES),
         "trees": [host.release.identity],
         "data": str(layout.DATA),
+        "kept": [str(layout.data(each.name)) for each in host.nodes],
         "user": layout.USER,
         "ports": [each.settings.listen.port for each in host.nodes],
         "table": layout.TABLE,

@@ -208,6 +208,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         "releases": str(tmp_path / "releases"),
         "trees": ["0123"],
         "data": str(tmp_path / "data"),
+        "kept": [str(tmp_path / "data" / "node")],
         "user": "nobody-of-that-name",
         "ports": [],
         "table": "of-no-such-name",
@@ -220,6 +221,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         False,
         {str(tmp_path / "file"): "x"},
     )
+    assert list(said["at_rest"]) == asked["kept"]
     assert said["table"] in (None, ""), "there is no such table, or no nft to ask"
     compile(program("change"), "change", "exec")
 

@@ -30,10 +30,14 @@ def promised(base: Path) -> Topology:
     return deployed.topology(base, PROMISED)
 
 
+def everywhere(told: dict[str, str]) -> dict[str, dict[str, str]]:
+    return {f"/var/lib/towpath/{node}": told for node in ("sandbox-1", "sandbox-2", "ci-2", "all-2", "hub-2")}
+
+
 def test_a_host_that_does_not_show_it_is_refused_with_its_device(promised: Topology) -> None:
-    (error,) = not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=PLAIN))
+    (error,) = not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=everywhere(PLAIN)))
     assert error.code == "at-rest-not-shown"
-    assert "eu-1" in error.what and "/dev/vda1" in error.where and "sandbox-1" in error.where
+    assert "eu-1" in error.what and "sandbox-1" in error.what and "/dev/vda1" in error.where
     assert "SLA safe of scope sandbox" in error.why and "LUKS" in error.next
 
 
@@ -42,11 +46,17 @@ def test_an_older_answer_without_the_fact_is_no_proof(promised: Topology) -> Non
 
 
 def test_a_host_that_shows_it_is_fine(promised: Topology) -> None:
-    assert not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=LUKS)) == []
+    assert not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=everywhere(LUKS))) == []
+
+
+def test_a_node_whose_folder_is_a_mount_of_its_own_is_judged_by_that(promised: Topology) -> None:
+    both = {**everywhere(LUKS), "/var/lib/towpath/sandbox-1": PLAIN}
+    assert len(not_encrypted(promised, ("sandbox-1",), "eu-1", deployed.facts(at_rest=both))) == 1
+    assert not_encrypted(promised, ("sandbox-2",), "eu-2", deployed.facts(at_rest=both)) == []
 
 
 def test_other_scopes_do_not_ask_for_it(promised: Topology) -> None:
-    assert not_encrypted(promised, ("ci-2", "all-2"), "eu-2", deployed.facts(at_rest=PLAIN)) == []
+    assert not_encrypted(promised, ("ci-2", "all-2"), "eu-2", deployed.facts(at_rest=everywhere(PLAIN))) == []
 
 
 def test_a_mirror_keeps_copies_of_what_its_upstreams_hold(base: Path) -> None:
@@ -63,7 +73,7 @@ def test_the_plan_refuses_all_such_hosts_at_once(base: Path, promised: Topology)
     wanted = deployed.hosts(promised, base)
     targets = {name: host.target for name, host in wanted.items()}
     deployment = Deployment(promised, targets, wanted, wanted["eu-1"].release, "", {}, None)
-    facts = {name: deployed.facts(host, at_rest=PLAIN) for name, host in wanted.items()}
+    facts = {name: deployed.facts(host, at_rest=everywhere(PLAIN)) for name, host in wanted.items()}
     with pytest.raises(HostErrors) as refused:
         deployment.plans(facts)
     assert [each.code for each in refused.value.errors] == ["at-rest-not-shown"] * 2

@@ -297,7 +297,11 @@ def test_acme_s_fronts_can_be_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("QUAY", "acme:token")
     placed = placements(declared, StateFolder(tmp_path), {}, logins_of(declared))
     found = {name: settings_of(declared, name, where) for name, where in placed.items()}
-    assert list(found)[-2:] == ["hub-mirror-eu", "ci-eu"], "what is asked starts before who asks"
+    assert list(found)[-4:] == ["hub-mirror-eu", "prod-eu", "prod-us", "ci-eu"], "what is asked starts before who asks"
+    assert (pulls(found["prod-eu"].grants), pulls(found["prod-us"].grants)) == (
+        {"prod-eu-pullers"},
+        {"prod-us-pullers"},
+    )
     assert pulls(found["hub-mirror-eu"].grants) == {"ci", "devs"}
     assert [each.name for each in virtual(found["ci-eu"]).members] == [
         "ci-snapshots-eu",
