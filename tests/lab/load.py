@@ -131,7 +131,7 @@ class Load:
                 except (RegistryError, AssertionError) as error:
                     seen.failed.append(f"{tag}: {why!r}, then {error!r}")
             seen.pulls += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def _expect(self, node: RemoteRegistry, tag: str) -> None:
         found = str(await self.pull(node, tag))
@@ -146,7 +146,7 @@ class Load:
                 seen.broken.append(f"{tag}: {error!r}")
             except RegistryError as error:
                 seen.refused[tag] = repr(error)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

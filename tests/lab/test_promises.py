@@ -19,7 +19,7 @@ from tests.lab.company import Company
 from tests.lab.lab import Lab
 from topology.load import load
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 KEPT = """\
 apiVersion: towpath/v1
 kind: Topology
@@ -135,7 +135,7 @@ def schema_of(company: Company, node: str) -> str:
 def test_an_upgrade_across_a_migration_fails_no_pull_and_loses_no_push(kept: Company, newer: dict[str, str]) -> None:
     clients = Clients(kept, "apps/api")
     tags = clients.fill("ci-eu-1", tags=12, size=3 * MIB)
-    kept.towpath("replicate", "ci-twice")
+    kept.towpath("replicate", "ci-twice", timeout=250)
     with clients.at_work("ci-eu-1", "ci-eu-2", expected=tags, push=True) as seen:
         kept.towpath("apply", env=newer, timeout=250)
     assert {schema_of(kept, node) for node in NODES} == {releases.NEXT_SCHEMA}
@@ -143,7 +143,7 @@ def test_an_upgrade_across_a_migration_fails_no_pull_and_loses_no_push(kept: Com
     assert seen["broken"] == []
     assert seen["retried"] and seen["refused"], "the clients were there while nodes restarted"
     assert clients.missing("ci-eu-1", {**tags, **seen["pushed"]}) == []
-    kept.towpath("replicate", "ci-twice")
+    kept.towpath("replicate", "ci-twice", timeout=250)
     assert clients.missing("ci-eu-2", {**tags, **seen["pushed"]}) == []
 
 
