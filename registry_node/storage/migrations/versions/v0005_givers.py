@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 def _foreign(manifest: str, body: bytes) -> Iterator[dict[str, Any]]:
     """As rows of manifest_blobs. What is stored has been read once, and is right."""
-    layers = json.loads(body).get("layers", []) if _MAY_HAVE_SOME.search(body) else []
-    for each in layers:
+    layers = json.loads(body).get("layers") if _MAY_HAVE_SOME.search(body) else None
+    for each in layers or ():  # null is none, as for Manifest
         if each["mediaType"] in _FOREIGN:
             yield {"manifest": manifest, "digest": each["digest"], "size": each["size"]}
