@@ -5,6 +5,7 @@ STATE/topology.json                 whose folder this is: name, file and hash of
 STATE/lock                          held (flock) while nodes are started or stopped
 STATE/addresses.json                {node: {"url": ...}}, as clients reach them
 STATE/cleanup.json                  {scope: its cleanup rules in one line}, as the last apply left them
+STATE/hosts.json                    where the last apply brought nodes, and which are protected (remembered.py)
 STATE/secrets/engine.token          the engine's own credential, 0600
 STATE/nodes/NODE/settings.json      rendered; holds hashes of secrets, 0600
 STATE/nodes/NODE/data/              the node's own folder: nothing else touches it
@@ -75,6 +76,10 @@ class StateFolder:
     @property
     def cleanup(self) -> Path:
         return self.root / "cleanup.json"
+
+    @property
+    def hosts(self) -> Path:
+        return self.root / "hosts.json"
 
     @property
     def engine(self) -> Path:

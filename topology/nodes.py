@@ -47,12 +47,14 @@ class Role(StrEnum):
 
 
 class Placed(Owned):
-    """A node that we run: on a host of a site, at a port."""
+    """A node that we run: on a host of a site, at a port. ``protect``: it is not removed from its host, also when it or
+    this line has left the topology; writing ``protect: false`` and applying that lifts it."""
 
     site: SiteName
     host: HostName
     port: Port
     tls: Certificate | None = None
+    protect: Flag = False
 
 
 class LocalNode(Placed):

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from sites.state import Runs
 from towpath.endpoints import of_nodes, say_all
 from towpath.exits import Exit
+from towpath.leaving import NOBODY, Leave
 from towpath.output import PLAIN, Options, Output
 from towpath.workspace import HERE, Where, Workspace
 
@@ -43,10 +44,13 @@ class Ssh:
 
     def hosts(self, workspace: Workspace) -> SshHosts:
         from sites.desired.inventory import targets_of
+        from sites.remembered import read_hosts
         from sites.rollout.ssh import Login, SshHosts
 
+        left = {name: each.target(name) for name, each in read_hosts(workspace.state).items()}
         named = self.ssh_key or (Path(os.environ["TOWPATH_SSH_KEY"]) if os.environ.get("TOWPATH_SSH_KEY") else None)
-        return SshHosts(targets_of(workspace.topology), Login(self.known_hosts or workspace.state.known_hosts, named))
+        targets = {**left, **targets_of(workspace.topology)}
+        return SshHosts(targets, Login(self.known_hosts or workspace.state.known_hosts, named))
 
 
 USUAL = Ssh()
@@ -70,15 +74,17 @@ async def plan(
     """Show what apply would change on the hosts. Nothing is changed."""
     from sites.planning import saved_plan
     from towpath import figures
+    from towpath.leaving import planned, talk_of
 
     out, workspace = options.open(), where.open()
     if create_secrets:
         _create_secrets(workspace, out)
-    deployment = _deployment(workspace, out)
+    deployment = deployment_of(workspace, out)
     async with ssh.hosts(workspace) as hosts:
-        plans = deployment.plans(await hosts.facts(deployment.hosts))
-        plans = await figures.with_needed_space(deployment, hosts, plans, out)
-    _show(workspace, plans, out, full=full)
+        found = await planned(deployment, hosts)
+        plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
+    show(workspace, plans, out, full=full)
+    talk_of(found, out)
     await figures.next_cleanups(workspace, out)
     await figures.unmatched_filters(workspace, deployment, plans, out)
     if save:
@@ -94,6 +100,7 @@ async def apply(
     *,
     dry_run: Annotated[bool, Parameter(negative="", help="Show what would be done, and do nothing.")] = False,
     create_secrets: CreateSecrets = False,
+    leave: Leave = NOBODY,
     ssh: Ssh = USUAL,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -103,34 +110,39 @@ async def apply(
     Run it again after a failure: it goes on from where it stopped."""
     from sites.rollout.locks import locked
     from towpath import figures
+    from towpath.leaving import check, left_behind, planned, remember, talk_of
 
     out, workspace = options.open(), where.open()
     if create_secrets:
         _create_secrets(workspace, out)
-    deployment = _deployment(workspace, out)
+    if not dry_run:
+        leave.forget_hosts(workspace, out)
+    deployment = deployment_of(workspace, out)
     with workspace.state.locked():
         async with ssh.hosts(workspace) as hosts:
-            plans = deployment.plans(await hosts.facts(deployment.hosts))
-            _check(plan, deployment, plans, workspace)
-            plans = await figures.with_needed_space(deployment, hosts, plans, out)
-            _show(workspace, plans, out)
+            found = await planned(deployment, hosts)
+            _check(plan, deployment, found.plans, workspace)
+            show(workspace, await figures.with_needed_space(deployment, hosts, found.plans, out), out)
             await figures.next_cleanups(workspace, out)
             if dry_run:
+                talk_of(found, out, leave)
                 return Exit.DONE
+            check(found, leave, deployment)
             workspace.state.write_addresses(deployment.urls)
-            changing = [name for name, each in plans.items() if each.changes]
-            if not changing:
+            remember(workspace.state, deployment, found)
+            if not found.changing:
                 out.talk("Nothing to do.")
                 figures.applied(workspace, out)
-                return Exit.DONE
-            async with locked(hosts, changing, f"apply of {workspace.topology.metadata.name}") as locks:
-                again = await hosts.facts({name: deployment.hosts[name] for name in changing})
-                plans |= deployment.plans(again)  # what another run did before we held the locks
-                _check(plan, deployment, plans, workspace)
-                results = await _roll_out(deployment, hosts, plans, locks, out)
+                return left_behind(found, Exit.DONE, out)
+            async with locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as locks:
+                found = found.under(locks, await planned(deployment, hosts))  # what another run did meanwhile
+                _check(plan, deployment, found.plans, workspace)
+                check(found, leave, deployment)
+                results = await _roll_out(deployment, hosts, found.plans, locks, out)
+        remember(workspace.state, deployment, found, results)
         if all(each.error is None for each in results):
             figures.applied(workspace, out)
-    return _told(results, out)
+    return left_behind(found, told(results, out), out)
 
 
 async def drift(
@@ -144,7 +156,7 @@ async def drift(
     from sites.planning.drift import drift as drifted
 
     out, workspace = options.open(), where.open()
-    deployment = _deployment(workspace, out)
+    deployment = deployment_of(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         facts = await hosts.facts(deployment.hosts)
     rows = [row for name, each in facts.items() for row in drifted(deployment.hosts[name], each)]
@@ -188,7 +200,7 @@ async def host_status(workspace: Workspace, ssh: Ssh, out: Output) -> Exit:
 
 
 async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[str, Any]]:
-    deployment = _deployment(workspace, out)
+    deployment = deployment_of(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         facts, errors = await hosts.facts_where_possible(deployment.hosts)
     rows = []
@@ -218,7 +230,7 @@ def _create_secrets(workspace: Workspace, out: Output) -> None:
         out.talk(f"made {path}")
 
 
-def _deployment(workspace: Workspace, out: Output) -> Deployment:
+def deployment_of(workspace: Workspace, out: Output) -> Deployment:
     from sites.desired.deployment import deployment
 
     workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
@@ -254,7 +266,7 @@ async def _roll_out(
     return await rollout.run(waves(deployment.topology, deployment.targets.values(), idle))
 
 
-def _show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
+def show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
     """The rows that change something; unchanged nodes are counted, and with ``full`` named."""
     from sites.planning.clocks import clock_warnings
     from sites.planning.drop_ins import warnings
@@ -314,10 +326,10 @@ def _in_full(workspace: Workspace, row: Row) -> list[str]:
     return [head, *(f"    $ {each}" for each in row.commands), *(f"    {line}" for line in row.diff.splitlines())]
 
 
-def _told(results: list[HostResult], out: Output) -> Exit:
+def told(results: list[HostResult], out: Output, done: str = "Done: every node serves.") -> Exit:
     failed = [each for each in results if each.error is not None]
     if not failed:
-        out.talk("Done: every node serves.")
+        out.talk(done)
         return Exit.DONE
     out.rows([_result(each) for each in results], RESULT_COLUMNS)
     for each in failed:

@@ -41,6 +41,7 @@ VERBS: dict[str, Verb] = {
     # Operate, on hosts over SSH: towpath/deploy.py
     "plan": Verb("Operate", "towpath.deploy:plan", "What apply would change on the hosts."),
     "apply": Verb("Operate", "towpath.deploy:apply", "Bring the hosts to what the topology says."),
+    "destroy": Verb("Operate", "towpath.destroy:destroy", "Remove every node from its host; the data goes to trash."),
     "drift": Verb("Operate", "towpath.deploy:drift", "What was changed on the hosts since the last apply."),
     "unlock": Verb("Operate", "towpath.deploy:unlock", "Take a dead run's lock off the hosts."),
     # Images: towpath/images.py

@@ -82,6 +82,10 @@ HOST_EXITS = {  # wrong input; the other host errors are failures
     "host-locked": Exit.CONFLICT,
     "at-rest-not-shown": Exit.REFUSED,
     "replica-does-not-fit": Exit.REFUSED,
+    "removal-protected": Exit.REFUSED,
+    "removal-not-empty": Exit.REFUSED,
+    "removal-unasked": Exit.REFUSED,
+    "destroy-unconfirmed": Exit.REFUSED,
 }
 INTERRUPTED = Problem(
     "interrupted", "interrupted", next="run the same command again: it goes on from here", exit=Exit.INTERRUPTED

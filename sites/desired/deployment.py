@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sites.desired.bundle import Kind, Release, release
@@ -12,14 +12,17 @@ from sites.desired.certificates import pairs_of, trusted
 from sites.desired.hosts import DesiredHost, desired
 from sites.desired.inventory import Target, addresses_of, targets_of
 from sites.desired.placement import Secrets, given
+from sites.desired.protection import remembered, said
 from sites.hosts import HostError, HostErrors
 from sites.loopback.placement import logins_of, robot_token
 from sites.planning.admission import objections
 from sites.planning.at_rest import not_encrypted
 from sites.planning.clocks import wrong_clock
-from sites.planning.facts import HostFacts
+from sites.planning.facts import HostFacts, RecordedNode
 from sites.planning.parts import with_parts
 from sites.planning.plan import HostPlan, host_plan
+from sites.planning.removal import vacated, with_removal
+from sites.remembered import RememberedHost, read_hosts
 from sites.settings.credentials import users_of
 from sites.settings.node_grants import sources_of
 from sites.settings.trust import trust_of
@@ -40,15 +43,53 @@ class Deployment:
     engine: str
     urls: Mapping[str, str]
     trust: ssl.SSLContext | None
+    before: Mapping[str, RememberedHost] = field(default_factory=dict)
+
+    @property
+    def left(self) -> dict[str, DesiredHost]:
+        """Hosts to which an earlier apply brought nodes and that have none in the topology now."""
+        gone = {name: each.target(name) for name, each in self.before.items() if name not in self.targets}
+        return {name: DesiredHost(target, self.release, (), ()) for name, target in gone.items()}
 
     def plans(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
-        """Raises HostErrors: every host that cannot be what it must be."""
-        errors = [error for name, each in facts.items() for error in unfit(self.hosts[name], each)]
+        """Of hosts of the topology, and of those that left it. Raises HostErrors: every host that cannot be what it must
+        be."""
+        errors = [
+            error for name, each in facts.items() if name in self.hosts for error in unfit(self.hosts[name], each)
+        ]
         for name, each in facts.items():
-            errors += not_encrypted(self.topology, self.targets[name].nodes, name, each)
+            if name in self.hosts:
+                errors += not_encrypted(self.topology, self.targets[name].nodes, name, each)
         if errors:
             raise HostErrors(errors)
-        return {name: with_parts(host_plan(self.hosts[name], each)) for name, each in facts.items()}
+        return {name: self._plan(name, each) for name, each in facts.items()}
+
+    def removal_of_all(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
+        """Every node of every host leaves."""
+        hosts = {**self.left, **self.hosts}
+        bare = {name: replace(hosts[name], directories=(), nodes=(), parts=()) for name in facts}
+        return {name: self._leave(with_parts(vacated(bare[name], each))) for name, each in facts.items()}
+
+    def _plan(self, name: str, facts: HostFacts) -> HostPlan:
+        if name not in self.hosts:
+            return self._leave(with_parts(vacated(self.left[name], facts)))
+        known = facts.inventory.nodes if facts.inventory else {}
+        nodes = tuple(
+            replace(node, protected=self._protected(name, node.name, known.get(node.name)))
+            for node in self.hosts[name].nodes
+        )
+        return self._leave(with_parts(host_plan(replace(self.hosts[name], nodes=nodes), facts)))
+
+    def _leave(self, plan: HostPlan) -> HostPlan:
+        there = self.before.get(plan.host.target.name)
+        known = [(node, by) for node, each in there.nodes.items() for by in each.protected] if there else []
+        return with_removal(plan, datetime.now(UTC), known)
+
+    def _protected(self, host: str, node: str, recorded: RecordedNode | None) -> tuple[str, ...]:
+        """By what, when what is remembered here and on the host counts."""
+        there = self.before.get(host)
+        here = there.nodes[node].protected if there and node in there.nodes else ()
+        return remembered(said(self.topology, node), {*here, *(recorded.protected if recorded else ())})
 
 
 def deployment(topology: Topology, state: StateFolder) -> Deployment:
@@ -65,7 +106,7 @@ def deployment(topology: Topology, state: StateFolder) -> Deployment:
     made = release(state.releases)
     hosts = desired(topology, targets, given(topology, secrets, authority), made)
     urls = {name: address.url for name, address in addresses_of(topology).items()}
-    return Deployment(topology, targets, hosts, made, secrets.engine, urls, trust_of(topology))
+    return Deployment(topology, targets, hosts, made, secrets.engine, urls, trust_of(topology), read_hosts(state))
 
 
 def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,6 +18,7 @@ from sites.desired.files import File as File
 from sites.desired.files import Part
 from sites.desired.inventory import Target
 from sites.desired.placement import Given
+from sites.desired.protection import TRASH_TERM, said, trash_term
 from sites.loopback.nodes import rendered
 from sites.settings.fronts import beside, neighbours_of
 from sites.settings.node_grants import sources_of
@@ -37,6 +40,8 @@ class DesiredNode:
     files: tuple[File, ...]
     directories: tuple[Directory, ...]
     release: str
+    protected: tuple[str, ...] = ()  # by what: ``node``, ``scope``
+    trash: timedelta = TRASH_TERM
 
     @property
     def unit(self) -> str:
@@ -100,7 +105,10 @@ def _node(topology: Topology, name: str, given: Mapping[str, Given], release: Re
     files.append(File(str(layout.settings(name)), rendered(settings), 0o640, "root", layout.GROUP))
     files.append(File(str(layout.unit_file(name)), unit(topology, name, settings, tuple(own.credentials)).encode()))
     directories = (Directory(str(folder), 0o750, "root", layout.GROUP), Directory(str(secrets), 0o700))
-    return DesiredNode(name, settings, tuple(files), directories, release.identity)
+    protected = tuple(each for each, asked in said(topology, name).items() if asked)
+    return DesiredNode(
+        name, settings, tuple(files), directories, release.identity, protected, trash_term(topology, name)
+    )
 
 
 def unit(topology: Topology, name: str, settings: NodeSettings, credentials: tuple[str, ...]) -> str:
@@ -161,6 +169,15 @@ def recorded(host: DesiredHost) -> bytes:
             for node, each in owned
         },
         "parts": {each.name: each.recorded() for each in host.parts},
+        "nodes": {each.name: _recorded(each) for each in host.nodes},
         "releases": {host.release.identity: {"manifest": host.release.manifest}},
     }
     return json.dumps(told, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _recorded(node: DesiredNode) -> dict[str, Any]:
+    """What must be known of a node once the topology no longer names it."""
+    settings = node.settings
+    place = {"port": settings.listen.port, "tls": settings.tls is not None}
+    kept = {"protected": list(node.protected), "trash_seconds": node.trash.total_seconds()}
+    return {"kind": settings.kind, "scope": settings.scope, **place, **kept}

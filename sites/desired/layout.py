@@ -16,6 +16,8 @@
 /run/credentials/UNIT/NAME             where the node finds its credentials
 /var/lib/towpath/NODE                  data: the node's own, nothing else touches it
 /var/lib/towpath/.former/NODE          what a change replaced, until the next one
+/var/lib/towpath/.trash/NODE-TIME      data of a node that was removed, until its term is over; 0700
+/var/lib/towpath/.trash/NODE-TIME.json what it was, and until when it is kept
 /var/lib/towpath/.lock                 who is changing this host now
 /var/lib/towpath/.fence                how often it was locked: the fencing token
 """
@@ -40,8 +42,16 @@ TABLE = "towpath"  # of nftables, family inet
 JOURNAL_NAMESPACE = "towpath"
 JOURNAL = PurePosixPath(f"/etc/systemd/journald@{JOURNAL_NAMESPACE}.conf")
 JOURNAL_UNIT = f"systemd-journald@{JOURNAL_NAMESPACE}.service"
+TRASH = DATA / ".trash"
+FORMER = DATA / ".former"
 LOCK = DATA / ".lock"
 FENCE = DATA / ".fence"
+
+
+def named_ours(path: str) -> bool:
+    """Whether a path is one that we would lay down, by its name: what an inventory that somebody edited lists may not be."""
+    parts = path.split("/")
+    return path.startswith("/") and ".." not in parts and (path.startswith(f"{SETTINGS}/") or "towpath" in parts[-1])
 
 
 def release(identity: str) -> PurePosixPath:
@@ -96,4 +106,4 @@ def data(node: str) -> PurePosixPath:
 
 
 def former(node: str) -> PurePosixPath:
-    return DATA / ".former" / node
+    return FORMER / node

@@ -5,11 +5,18 @@ Nothing of a topology ever stands in a command line: it comes as JSON, on stdin.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+_OWN_IMPORT = re.compile(r"^from sites\.on_host\.(\w+) import (?:\([^)]*\)|.*)\n", re.MULTILINE)
+_FUTURE = "from __future__ import annotations\n"
 
 
 def program(name: str) -> str:
-    """The text of ``look`` or ``change``."""
+    """The text of ``look`` or ``change``, with that of our own modules where it imports them: the host has none of them."""
+    return _OWN_IMPORT.sub(lambda found: _text(found[1]).replace(_FUTURE, "", 1), _text(name))
+
+
+def _text(name: str) -> str:
     return (_HERE / f"{name}.py").read_text()

@@ -8,9 +8,7 @@ for the lock itself; then one line {"answer": {...}}. No action is done by one w
 from __future__ import annotations
 
 import base64
-import ctypes
 import fcntl
-import grp
 import hashlib
 import io
 import json
@@ -26,13 +24,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sites.on_host.files import Refused, discard, empty, fresh_for, own, prune, remove, sweep, sync, sync_all, write
+
 JOURNAL = "--namespace=+towpath"  # the nodes' own, and what systemd itself says of them
 LOCK, FENCE, ALONE = Path("/var/lib/towpath/.lock"), Path("/var/lib/towpath/.fence"), Path("/run/towpath-change")
 INDEX = "index.json"
-
-
-class Refused(Exception):
-    """What an action cannot do; the message is for a person."""
 
 
 def user(name: str, home: str) -> None:
@@ -94,14 +90,6 @@ def release(path: str, content: str, sha256: str) -> None:
 def plain(member: tarfile.TarInfo) -> bool:
     inside = not member.name.startswith("/") and ".." not in member.name.split("/")
     return inside and (member.isfile() or member.isdir())
-
-
-def remove(path: str) -> None:
-    gone = Path(path)
-    if gone.is_dir() and not gone.is_symlink():
-        shutil.rmtree(gone)
-    else:
-        gone.unlink(missing_ok=True)
 
 
 def keep(folder: str, paths: list[str], pending: str) -> None:
@@ -214,42 +202,6 @@ def check_lock(lock: dict[str, Any]) -> None:
         raise Refused(f"this run no longer holds the host's lock; {owner} does (lock {held.get('id', 'none')})")
 
 
-def fresh_for(path: str) -> Path:
-    """What will take the place of this path."""
-    return Path(f"{path}.towpath-new")
-
-
-def write(path: Path, content: bytes) -> None:
-    """On the disk when this returns; root's alone."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-
-
-def own(path: Path, mode: int, owner: str, group: str) -> None:
-    os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
-    path.chmod(mode)
-
-
-def sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_all(folder: Path) -> None:
-    """Everything on the folder's file system (syncfs(2)): thousands of files at once."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
-    finally:
-        os.close(descriptor)
-
-
 def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - no shell
     if check and done.returncode:
@@ -257,9 +209,8 @@ def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return done
 
 
-DOES: dict[str, Callable[..., None]] = {
-    each.__name__: each for each in (user, directory, file, link, release, remove, keep, restore, unit, units)
-}
+_ACTIONS = (user, directory, file, link, release, remove, keep, restore, unit, units, prune, discard, empty, sweep)
+DOES: dict[str, Callable[..., None]] = {each.__name__: each for each in _ACTIONS}
 LOCKING: dict[str, Callable[..., dict[str, Any]]] = {"take": take, "give_back": give_back}
 
 

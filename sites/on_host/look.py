@@ -1,7 +1,8 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
 {"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
-"data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables}
+"data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables,
+"earlier": {"links": path, "former": path, "releases": path, "trash": path}}
 or {"sizes": [...]}: the bytes that folders take.
 """
 
@@ -246,6 +247,22 @@ def known(name: str) -> bool:
     return True
 
 
+def inside(path: str) -> list[Path]:
+    return sorted(Path(path).glob("*"))
+
+
+def earlier(asked: dict[str, str]) -> dict[str, Any]:
+    """What earlier changes left: which release each node runs and could go back to, when releases came, the trash."""
+    links = {each.name: [str(each.readlink())] for each in inside(asked["links"]) if each.is_symlink()}
+    former = {
+        each.name: [str(kept.readlink()) for kept in inside(str(each)) if kept.is_symlink()]
+        for each in inside(asked["former"])
+    }
+    came = {each.name: each.lstat().st_ctime for each in inside(asked["releases"]) if not each.is_symlink()}
+    notes = [each for each in inside(asked["trash"]) if each.suffix == ".json"]
+    return {"links": links, "former": former, "came": came, "trash": {each.stem: parsed(str(each)) for each in notes}}
+
+
 def look(asked: dict[str, Any]) -> dict[str, Any]:
     if "sizes" in asked:
         return {path: taken(Path(path)) for path in asked["sizes"]}
@@ -276,6 +293,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "at_rest": {each: at_rest(Path(each)) for each in asked["kept"]},
         "table": table(asked["table"]),
         "asked_from": asked_from(),
+        "earlier": earlier(asked["earlier"]) if "earlier" in asked else None,
     }
 
 

@@ -65,6 +65,17 @@ class RecordedPart(_Said):
     unit: str = ""
 
 
+class RecordedNode(_Said):
+    """What a node is that an earlier apply laid down. ``protected``: by what in the topology, ``node`` or ``scope``."""
+
+    kind: str = ""
+    scope: str = ""
+    port: int = 0
+    tls: bool = False
+    protected: tuple[str, ...] = ()
+    trash_seconds: float | None = None
+
+
 class Recorded(_Said):
     """The inventory that an earlier apply left on the host: path -> what it laid down."""
 
@@ -74,6 +85,17 @@ class Recorded(_Said):
     directories: dict[str, dict[str, Any]] = {}
     releases: dict[str, dict[str, Any]] = {}
     parts: dict[str, RecordedPart] = {}
+    nodes: dict[str, RecordedNode] = {}
+
+
+class Earlier(_Said):
+    """What earlier changes left. ``links``, ``former``: by node, where links lead. ``came``: by what lies in the folder of
+    releases, when it came there. ``trash``: by what lies in it, the note beside it."""
+
+    links: dict[str, tuple[str, ...]] = {}
+    former: dict[str, tuple[str, ...]] = {}
+    came: dict[str, float] = {}
+    trash: dict[str, Any] = {}
 
 
 class HostFacts(_Said):
@@ -101,6 +123,7 @@ class HostFacts(_Said):
     at_rest: dict[str, AtRestFacts] = {}  # by the nodes' data folders: each may be a mount of its own
     table: str | None = None
     asked_from: str = ""
+    earlier: Earlier = Earlier()
 
     def settings(self, node: str) -> str | None:
         """The text of a node's settings as they are there."""
@@ -124,6 +147,12 @@ def questions(host: DesiredHost) -> dict[str, Any]:
         "user": layout.USER,
         "ports": [each.settings.listen.port for each in host.nodes],
         "table": layout.TABLE,
+        "earlier": {
+            "links": str(layout.NODES),
+            "former": str(layout.FORMER),
+            "releases": str(layout.RELEASES),
+            "trash": str(layout.TRASH),
+        },
     }
 
 

@@ -126,9 +126,9 @@ def _left_over(plan: HostPlan) -> Iterator[_PartPlan]:
 
 def _taking_away(part: RecordedPart, facts: HostFacts) -> Iterator[Action]:
     unit = facts.units.get(part.unit)
-    if unit is not None and unit.loaded == "loaded":
+    if unit is not None and unit.loaded == "loaded" and "towpath" in part.unit:
         yield Unit("disable", part.unit)
-    yield from (Remove(path) for path in part.files)
+    yield from (Remove(path) for path in part.files if layout.named_ours(path))
     if part.unit:
         yield ReloadUnits()
 

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -26,6 +27,9 @@ from sites.planning.actions import (
 )
 from sites.planning.facts import HostFacts, PathFacts
 from sites.planning.setting_changes import changes, shown_settings
+
+if TYPE_CHECKING:
+    from sites.planning.removal import Removal
 
 ADD, CHANGE, DESTROY = "+", "~", "-"
 TopologyPath = tuple[str | int, ...]
@@ -64,7 +68,7 @@ class NodePlan:
 @dataclass(frozen=True, slots=True)
 class HostPlan:
     """``prepare`` touches nothing that runs; then the nodes, one by one; ``finish`` (``last_rows``) guards them and records
-    what is there."""
+    what is there. ``removal``: what leaves the host, when everything else has been done."""
 
     host: DesiredHost
     facts: HostFacts
@@ -73,14 +77,17 @@ class HostPlan:
     nodes: tuple[NodePlan, ...] = ()
     finish: tuple[Action, ...] = field(default=(), repr=False)
     last_rows: tuple[Row, ...] = ()
+    removal: Removal | None = None
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
-        return (*self.rows, *(row for node in self.nodes for row in node.rows), *self.last_rows)
+        gone = self.removal.all_rows if self.removal else ()
+        return (*self.rows, *(row for node in self.nodes for row in node.rows), *self.last_rows, *gone)
 
     @property
     def changes(self) -> bool:
-        return bool(self.prepare or self.finish or any(each.actions for each in self.nodes))
+        leaving = bool(self.removal and self.removal.leaving)
+        return leaving or bool(self.prepare or self.finish or any(each.actions for each in self.nodes))
 
 
 def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:

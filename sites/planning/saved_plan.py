@@ -38,7 +38,7 @@ def basis(deployment: Deployment, plans: Mapping[str, HostPlan], file: Path) -> 
     key = hashlib.sha256(b"towpath saved plan\0" + deployment.engine.encode()).digest()
     found: dict[str, Any] = {STATE: "", "topology": hashlib.sha256(file.read_bytes()).hexdigest()}
     for name, plan in plans.items():
-        found |= {f"host {name}: {what} (wanted)": value for what, value in _wanted(deployment.hosts[name])}
+        found |= {f"host {name}: {what} (wanted)": value for what, value in _wanted(plan.host)}
         found |= {f"host {name}: {what} (there)": value for what, value in _there(plan.facts)}
     return {name: _keyed(key, name, value) for name, value in found.items()}
 

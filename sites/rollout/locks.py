@@ -44,9 +44,21 @@ async def locked(hosts: SshHosts, names: Sequence[str], purpose: str) -> AsyncIt
 
 
 async def unlock(hosts: SshHosts, id: str) -> dict[str, dict[str, Any] | None]:
-    """By host: None where the lock is free now, else who holds it."""
-    answers = await asyncio.gather(*(hosts.give_lock_back(name, id) for name in hosts.targets))
-    return dict(zip(hosts.targets, answers, strict=True))
+    """By host: None where the lock is free now, else who holds it. Raises HostErrors when all have been asked: those that
+    did not answer."""
+    answers = await asyncio.gather(*(hosts.give_lock_back(name, id) for name in hosts.targets), return_exceptions=True)
+    found: dict[str, dict[str, Any] | None] = {}
+    errors: list[HostError] = []
+    for name, answer in zip(hosts.targets, answers, strict=True):
+        if isinstance(answer, HostError):
+            errors.append(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found[name] = answer
+    if errors:
+        raise HostErrors(errors)
+    return found
 
 
 async def _give_back(hosts: SshHosts, taken: Mapping[str, Lock]) -> None:

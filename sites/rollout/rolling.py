@@ -63,6 +63,8 @@ class Rollout:
             for wave in waves:
                 if not await self._each(self._bring_on, [each.name for each in wave if self.plans[each.name].changes]):
                     break
+            else:
+                await self._each(self._clear, self._to_clear(waves))
         return list(self._results.values())
 
     async def _each(self, step: Step, names: Sequence[str]) -> bool:
@@ -88,12 +90,32 @@ class Rollout:
 
     async def _bring_on(self, name: str) -> None:
         plan = self.plans[name]
+        await self._remove(name, first=True)
         for node in plan.nodes:
             if node.actions:
                 await self._node(name, node)
-        if plan.finish:
+        if plan.finish and not (plan.removal and plan.removal.leaving):
             await self.hosts.apply(name, plan.finish, self.locks[name])
         self._results[name].outcome = Outcome.DONE
+
+    def _to_clear(self, waves: Sequence[Sequence[Target]]) -> list[str]:
+        """Hosts that some nodes leave, and those that hold no others."""
+        reached = {each.name for wave in waves for each in wave}
+        leaving = {name for name, plan in self.plans.items() if plan.removal and plan.removal.leaving}
+        return [name for name, plan in self.plans.items() if name in leaving or (plan.changes and name not in reached)]
+
+    async def _clear(self, name: str) -> None:
+        """When every node that stays has passed its gate: until then those that leave may still be asked for images."""
+        await self._remove(name, first=False)
+        await self.hosts.apply(name, self.plans[name].finish, self.locks[name])
+        self._results[name].outcome = Outcome.DONE
+
+    async def _remove(self, name: str, *, first: bool) -> None:
+        removal = self.plans[name].removal
+        for each in removal.leaving if removal else ():
+            if each.first is first:
+                await self.hosts.apply(name, each.actions, self.locks[name])
+                self.watch(name, f"{each.node} is removed; its data is in the trash")
 
     async def _node(self, name: str, plan: NodePlan) -> None:
         node = plan.node

@@ -1,0 +1,190 @@
+"""What leaves a host: nodes that the topology no longer places there, trash whose term is over, releases of no use. Pure.
+
+A node leaves when the inventory that an earlier apply left on the host lists it. Of that inventory nothing is taken on
+trust: where a node's things lie is known from its name, and what else it lists is left alone, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sites.desired import layout
+from sites.desired.hosts import DesiredHost, Directory
+from sites.desired.inventory import Target
+from sites.desired.protection import TRASH_TERM
+from sites.planning.actions import Action, MakeDirectory, ReloadUnits, Remove, Unit
+from sites.planning.facts import HostFacts, Recorded, RecordedNode
+from sites.planning.old_releases import sweep
+from sites.planning.plan import CHANGE, DESTROY, HostPlan, Row
+from sites.planning.removal_actions import Discard, Empty, Prune
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DISCARDED = re.compile(r"[a-z0-9-]{1,63}-[0-9]{8}T[0-9]{6}Z")
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A node that leaves a host. ``protected``: by what; ``runs``: it can be asked what it holds. ``first``: a node that
+    stays wants its port, so that it goes before that one comes."""
+
+    node: str
+    told: RecordedNode
+    row: Row
+    protected: tuple[str, ...] = ()
+    runs: bool = False
+    first: bool = False
+    actions: tuple[Action, ...] = field(default=(), repr=False)
+
+    @property
+    def holds_content(self) -> bool:
+        """Whether it may hold what others do not have: a mirror's or virtual's is copies, an unknown kind's may be all."""
+        return self.told.kind not in ("mirror", "virtual")
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """``rows``: beside those of the nodes that leave."""
+
+    leaving: tuple[Leaving, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        return (*(each.row for each in self.leaving), *self.rows)
+
+
+def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str, str]] = ()) -> HostPlan:
+    """The plan with what leaves the host. ``protected``: by whom the state folder remembers it, (node, by what)."""
+    leaving = tuple(_leaving(plan.host, plan.facts, now, frozenset(protected)))
+    names = {each.node for each in leaving}
+    rows, last = [], []  # type: list[Row], list[Action]
+    target = plan.host.target
+    for action, row in _over(target, plan.facts, now):
+        last.append(action)
+        rows.append(row)
+    wanted = {each.release for each in plan.host.nodes}
+    if old := sweep(wanted, plan.nodes, names, plan.facts):
+        last.append(old)
+        rows.append(_row(target, "", DESTROY, "releases", f"{len(old.names)} that no node needs", old))
+    rows += [_foreign(target, each) for each in _not_ours(plan.facts, names)]
+    kept = tuple(each for each in plan.rows if not (leaving and each.operation == "inventory"))
+    return replace(plan, rows=kept, finish=(*last, *plan.finish), removal=Removal(leaving, tuple(rows)))
+
+
+def vacated(host: DesiredHost, facts: HostFacts) -> HostPlan:
+    """The plan of a host that keeps nothing of ours but what it runs on and the trash."""
+    finish = (Remove(str(layout.INVENTORY)),) if facts.inventory is not None else ()
+    return HostPlan(host, facts, finish=finish)
+
+
+def discarded(node: str, now: datetime) -> str:
+    """What a node's data is called in the trash."""
+    return f"{node}-{now.astimezone(UTC).strftime(_STAMP)}"
+
+
+def _leaving(
+    host: DesiredHost, facts: HostFacts, now: datetime, known: frozenset[tuple[str, str]]
+) -> Iterator[Leaving]:
+    if facts.inventory is None:
+        return
+    stay = {each.name for each in host.nodes}
+    ports = {each.settings.listen.port for each in host.nodes}
+    for name in sorted(recorded_nodes(facts.inventory) - stay):
+        told = facts.inventory.nodes.get(name, RecordedNode())
+        unit = facts.units.get(layout.unit(name))
+        actions = tuple(_actions(name, told, facts, now))
+        by = tuple(dict.fromkeys((*told.protected, *(each for node, each in sorted(known) if node == name))))
+        runs = unit is not None and unit.active in ("active", "reloading")
+        row = _row(host.target, name, DESTROY, "node", described(told), *actions)
+        yield Leaving(name, told, row, by, runs, told.port in ports, actions)
+
+
+def described(told: RecordedNode) -> str:
+    what = f"{told.kind} of {told.scope}" if told.kind == "local" else told.kind or "node of an earlier towpath"
+    return f"{what}, data to trash for {_days(_term(told))}"
+
+
+def recorded_nodes(inventory: Recorded) -> set[str]:
+    """The nodes that an inventory lists, by names that the topology's grammar allows."""
+    laid = (*inventory.files.values(), *inventory.links.values())
+    names = {*inventory.nodes, *inventory.units.values(), *(str(each.get("node", "")) for each in laid)}
+    return {each for each in names if _NAME.fullmatch(each)}
+
+
+def _actions(node: str, told: RecordedNode, facts: HostFacts, now: datetime) -> Iterator[Action]:
+    """Stopped first; then its data is out of reach of whoever cleans up, then its files go."""
+    assert facts.inventory is not None
+    unit, unit_file = facts.units.get(layout.unit(node)), str(layout.unit_file(node))
+    if facts.paths.get(unit_file) is not None:
+        yield Unit("disable", layout.unit(node))
+    elif unit is not None and unit.active not in ("inactive", "failed", ""):
+        yield Unit("stop", layout.unit(node))
+    place = str(layout.TRASH / discarded(node, now))
+    yield MakeDirectory(Directory(str(layout.TRASH), 0o700))
+    note = {"node": node, "kind": told.kind, "scope": told.scope, "since": now.timestamp()}
+    until = (now + _term(told)).timestamp()
+    yield Discard(str(layout.data(node)), place, json.dumps({**note, "until": until}))
+    listed = [*facts.inventory.files, *facts.inventory.links]
+    files = tuple(each for each in listed if _owner(each) == node)
+    folders = (str(layout.credentials(node)), str(layout.settings(node).parent))
+    yield Prune((*files, str(layout.pending(node))), folders)
+    yield Remove(str(layout.former(node)))
+    yield ReloadUnits()
+
+
+def _owner(path: str) -> str:
+    """The node in whose places a path lies; "" when in none's."""
+    parts = path.split("/")
+    if {"", ".", ".."} & set(parts[1:]) or not path.startswith("/"):
+        return ""
+    for folder in (layout.SETTINGS, layout.NODES):
+        if path.startswith(f"{folder}/"):
+            return path[len(str(folder)) + 1 :].partition("/")[0]
+    name = path.removeprefix(f"{layout.UNITS}/towpath-").removesuffix(".service")
+    return name if path == str(layout.unit_file(name)) and "/" not in name else ""
+
+
+def _not_ours(facts: HostFacts, leaving: Collection[str]) -> list[str]:
+    """What an inventory lists of nodes that leave and that is none of theirs."""
+    if facts.inventory is None:
+        return []
+    laid = {**facts.inventory.files, **facts.inventory.links}
+    return [path for path, each in laid.items() if each.get("node") in leaving and _owner(path) != each.get("node")]
+
+
+def _over(target: Target, facts: HostFacts, now: datetime) -> Iterator[tuple[Action, Row]]:
+    """The trash whose term is over."""
+    for name, note in sorted(facts.earlier.trash.items()):
+        until = _until(note)
+        if _DISCARDED.fullmatch(name) and until is not None and until <= now.timestamp():
+            action = Empty(str(layout.TRASH / name))
+            day = datetime.fromtimestamp(until, UTC).date().isoformat()
+            yield action, _row(target, "", DESTROY, "trash", f"{name}: its term ended on {day}", action)
+
+
+def _until(note: Any) -> float | None:
+    until = note.get("until") if isinstance(note, dict) else None
+    return float(until) if isinstance(until, int | float) else None
+
+
+def _term(told: RecordedNode) -> timedelta:
+    return TRASH_TERM if told.trash_seconds is None else timedelta(seconds=max(0.0, told.trash_seconds))
+
+
+def _days(term: timedelta) -> str:
+    return f"{term.days} d" if term >= timedelta(days=1) else f"{term.total_seconds() / 3600:.0f} h"
+
+
+def _foreign(target: Target, path: str) -> Row:
+    return _row(target, "", CHANGE, "inventory", f"lists {path}, which is none of ours: left alone")
+
+
+def _row(target: Target, node: str, sign: str, operation: str, change: str, *actions: Action) -> Row:
+    commands = tuple(each.command for each in actions)
+    return Row(target.site, target.name, node, sign, operation, change, ("sites", target.site), commands)

@@ -1,0 +1,73 @@
+"""The hosts of the last apply, as the state folder remembers them: who leaves the topology is known by them.
+
+A host's own inventory says more; but which hosts to ask is known here alone. Protection is remembered in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+
+from sites.desired.hosts import DesiredHost
+from sites.desired.inventory import Target
+from sites.hosts import HostError
+from sites.state import StateFolder, write_json
+
+
+class RememberedNode(BaseModel):
+    """``protected``: by what in the topology, ``node`` or ``scope``."""
+
+    model_config = ConfigDict(frozen=True)
+    url: str
+    protected: tuple[str, ...] = ()
+
+
+class RememberedHost(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    site: str
+    address: str
+    port: int
+    user: str = ""
+    host_key: str = ""
+    nodes: dict[str, RememberedNode] = {}
+
+    def target(self, name: str) -> Target:
+        return Target(name, self.site, self.address, self.port, self.user, self.host_key)
+
+
+class _Hosts(RootModel[dict[str, RememberedHost]]):
+    pass
+
+
+def read_hosts(state: StateFolder) -> dict[str, RememberedHost]:
+    """By name; empty before the first apply. Raises HostError when the file is not what was written."""
+    if not state.hosts.is_file():
+        return {}
+    try:
+        return _Hosts.model_validate_json(state.hosts.read_bytes()).root
+    except (OSError, ValidationError) as error:
+        raise HostError(
+            "state-unreadable",
+            f"{state.hosts} cannot be read: {str(error).splitlines()[0]}",
+            why="hosts and nodes that left the topology, and what is protected, are known by it",
+            next="restore the file from a copy; without one, remove it: hosts that left are then no longer asked",
+        ) from None
+
+
+def write_hosts(state: StateFolder, hosts: Mapping[str, RememberedHost]) -> None:
+    write_json(state.hosts, {name: each.model_dump(mode="json") for name, each in hosts.items()})
+
+
+def as_applied(host: DesiredHost, urls: Mapping[str, str]) -> RememberedHost:
+    """A host of the topology, as it is remembered from now on."""
+    target = host.target
+    nodes = {each.name: RememberedNode(url=urls[each.name], protected=each.protected) for each in host.nodes}
+    place = {"address": target.address, "port": target.port, "user": target.user, "host_key": target.host_key}
+    return RememberedHost(site=target.site, nodes=nodes, **place)
+
+
+def with_leaving(now: RememberedHost, before: RememberedHost | None, leaving: Collection[str]) -> RememberedHost:
+    """``now``, and what is known of nodes that have not left it yet."""
+    known = {name: each for name, each in before.nodes.items() if name in leaving} if before else {}
+    return now.model_copy(update={"nodes": {**known, **now.nodes}})

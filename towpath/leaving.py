@@ -1,0 +1,250 @@
+"""What plan, apply and destroy have in common about nodes and hosts that leave: who they are, what they hold, whether
+they may go, and what is remembered of them afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from towpath.exits import Exit
+from towpath.output import Output
+from towpath.problem import Problem
+from towpath.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sites.desired.deployment import Deployment
+    from sites.hosts import HostError
+    from sites.planning.plan import HostPlan
+    from sites.planning.removal import Leaving
+    from sites.rollout.canary import Gate
+    from sites.rollout.contents import Content
+    from sites.rollout.rolling import HostResult
+    from sites.rollout.ssh import SshHosts
+    from sites.state import StateFolder
+
+_Held = tuple[str, str]  # host and node
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Leave:
+    """Who may go."""
+
+    remove: Annotated[
+        tuple[str, ...],
+        Parameter(name="--remove", negative="", help="A node that left the topology may go with what it holds."),
+    ] = ()
+    remove_protected: Annotated[
+        tuple[str, ...],
+        Parameter(name="--remove-protected", negative="", help="So may this one, which is protected."),
+    ] = ()
+    forget: Annotated[
+        tuple[str, ...],
+        Parameter(name="--forget", negative="", help="A host that left the topology and is gone: ask it no more."),
+    ] = ()
+
+    def forget_hosts(self, workspace: Workspace, out: Output) -> None:
+        """Raises Problem for a host of the topology."""
+        from sites.desired.inventory import targets_of
+        from sites.remembered import read_hosts, write_hosts
+
+        if not self.forget:
+            return
+        hosts, there = read_hosts(workspace.state), targets_of(workspace.topology)
+        for name in self.forget:
+            if name in there:
+                why = f"the topology places {', '.join(there[name].nodes)} on it"
+                next = "take them out of the topology first"
+                raise Problem("host-not-left", f"host {name} has not left", why=why, next=next, exit=Exit.USAGE)
+            nodes = ", ".join(hosts[name].nodes) if name in hosts else ""
+            out.talk(f"{name}: forgotten, with {nodes}" if nodes else f"{name}: was not remembered")
+            hosts.pop(name, None)
+        if workspace.state.exists:
+            write_hosts(workspace.state, hosts)
+
+
+NOBODY = Leave()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """``contents``: what nodes that leave hold. ``unreachable``: hosts that left the topology and do not answer."""
+
+    plans: Mapping[str, HostPlan]
+    contents: Mapping[_Held, Content]
+    unreachable: Mapping[str, HostError]
+
+    @property
+    def changing(self) -> list[str]:
+        return [name for name, each in self.plans.items() if each.changes]
+
+    @property
+    def leaving(self) -> Iterator[tuple[str, Leaving]]:
+        """With the host of each."""
+        return _leaving(self.plans)
+
+    def under(self, locks: Collection[str], later: Planned) -> Planned:
+        """``later`` for the hosts that are locked now; the others stay as they were found, and are not changed."""
+        plans = {name: later.plans.get(name, each) if name in locks else each for name, each in self.plans.items()}
+        return Planned(plans, {**self.contents, **later.contents}, {**self.unreachable, **later.unreachable})
+
+
+async def planned(deployment: Deployment, hosts: SshHosts, *, everything: bool = False) -> Planned:
+    """All hosts are asked. ``everything``: every node leaves. Raises HostErrors: hosts of the topology that did not
+    answer, or cannot be what they must be."""
+    from sites.rollout.canary import Gate
+
+    facts, unreachable = await hosts.facts_where_possible({**deployment.hosts, **deployment.left})
+    _insist(deployment, unreachable)
+    plans = deployment.removal_of_all(facts) if everything else deployment.plans(facts)
+    contents = await _contents(Gate(deployment.engine, deployment.trust), deployment, plans, everything=everything)
+    plans = {name: _with_contents(name, plan, contents) for name, plan in plans.items()}
+    return Planned(plans, contents, unreachable)
+
+
+def _insist(deployment: Deployment, unreachable: Mapping[str, HostError]) -> None:
+    from sites.hosts import HostErrors
+
+    if errors := [error for name, error in unreachable.items() if name in deployment.hosts]:
+        raise HostErrors(errors)
+
+
+def _leaving(plans: Mapping[str, HostPlan]) -> Iterator[tuple[str, Leaving]]:
+    return ((name, each) for name, plan in plans.items() if plan.removal for each in plan.removal.leaving)
+
+
+async def _contents(
+    gate: Gate, deployment: Deployment, plans: Mapping[str, HostPlan], *, everything: bool
+) -> dict[_Held, Content]:
+    from sites.rollout.contents import Content, content_of
+
+    async def content(host: str, node: Leaving) -> Content:
+        if not node.runs:
+            return Content(unasked="it does not run")
+        at = _url(deployment, host, node)
+        sisters = {} if everything else sisters_of(deployment, node.told.scope)
+        return await content_of(gate, at, sisters) if at else Content(unasked="its address is not known")
+
+    asked = [(host, each) for host, each in _leaving(plans) if each.holds_content]
+    answers = await asyncio.gather(*(content(host, each) for host, each in asked))
+    return {(host, each.node): said for (host, each), said in zip(asked, answers, strict=True)}
+
+
+def sisters_of(deployment: Deployment, scope: str) -> dict[str, str]:
+    """The addresses of the nodes of ours that hold the scope's images after the apply."""
+    return {name: deployment.urls[name] for name, _ in deployment.topology.members_of(scope) if name in deployment.urls}
+
+
+def _url(deployment: Deployment, host: str, node: Leaving) -> str:
+    """Where it answered after the last apply; else what its host's inventory suggests."""
+    before = deployment.before.get(host)
+    if before and node.node in before.nodes:
+        return before.nodes[node.node].url
+    target = deployment.targets.get(host)
+    if target is None or not node.told.port:
+        return ""
+    return f"{'https' if node.told.tls else 'http'}://{target.address}:{node.told.port}"
+
+
+def _with_contents(host: str, plan: HostPlan, contents: Mapping[_Held, Content]) -> HostPlan:
+    if plan.removal is None:
+        return plan
+    leaving = []
+    for each in plan.removal.leaving:
+        said = [str(contents[host, each.node])] if (host, each.node) in contents else []
+        said += [f"protected by its {' and '.join(each.protected)}"] if each.protected else []
+        change = "; ".join([each.row.change, *said])
+        leaving.append(replace(each, row=replace(each.row, change=change)))
+    return replace(plan, removal=replace(plan.removal, leaving=tuple(leaving)))
+
+
+def refusals(found: Planned, leave: Leave = NOBODY) -> list[HostError]:
+    """Why these nodes may not go without being named."""
+    asked = {*leave.remove, *leave.remove_protected}
+    errors = []
+    for host, each in found.leaving:
+        content = found.contents.get((host, each.node))
+        if each.protected and each.node not in leave.remove_protected:
+            errors.append(_protected(host, each))
+        elif content and content.unasked and each.node not in asked:
+            errors.append(_refused("removal-unasked", host, each, f"{content}: all of it may be the only copy"))
+        elif content and not content.empty and each.node not in asked:
+            errors.append(_refused("removal-not-empty", host, each, f"it {content}"))
+    return errors
+
+
+def check(found: Planned, leave: Leave, deployment: Deployment) -> None:
+    """Raises HostErrors (exit 4) before anything is changed; Problem when a node is named that does not leave."""
+    from sites.hosts import HostErrors
+
+    leaving = {each.node for _, each in found.leaving}
+    for name in (*leave.remove, *leave.remove_protected):
+        if name not in leaving and name in deployment.urls:
+            what = f"node {name} is in the topology, so it is not removed"
+            next = "take it out of the topology, look at towpath plan, then run this again"
+            raise Problem("node-not-left", what, next=next, exit=Exit.USAGE)
+    if errors := refusals(found, leave):
+        raise HostErrors(errors)
+
+
+def _protected(host: str, node: Leaving) -> HostError:
+    from sites.hosts import HostError
+
+    by = " and ".join(node.protected)
+    lift = f"lift it: put the node back with `protect: false` on its {by} and apply"
+    return HostError(
+        "removal-protected",
+        f"node {node.node} is protected and was not removed; nothing was changed",
+        where=f"host {host}",
+        why=f"protected by its {by}; that the line or the node is gone from the topology does not lift it",
+        next=f"put it back into the topology; or {lift}; or: towpath apply --remove-protected {node.node}",
+    )
+
+
+def _refused(code: str, host: str, node: Leaving, why: str) -> HostError:
+    from sites.hosts import HostError
+
+    return HostError(
+        code,
+        f"node {node.node} left the topology and may not be empty; nothing was changed",
+        where=f"host {host}",
+        why=why,
+        next=f"put it back into the topology; or let it go, its data to trash: towpath apply --remove {node.node}",
+    )
+
+
+def talk_of(found: Planned, out: Output, leave: Leave = NOBODY) -> None:
+    """What a plan says beyond its rows."""
+    for each in refusals(found, leave):
+        out.talk(f"apply will refuse [{each.code}]: {each.what.partition(';')[0]}; {each.next}")
+    left_behind(found, Exit.DONE, out)
+
+
+def left_behind(found: Planned, otherwise: Exit, out: Output) -> Exit:
+    """Says which hosts that left the topology could not be asked. ``otherwise``: the exit when there is none."""
+    for name, error in found.unreachable.items():
+        out.talk(
+            f"{name} left the topology, and its nodes may still run there: {error.what}\n"
+            f"  next: bring it back and apply again; or, if it is gone for good: towpath apply --forget {name}"
+        )
+    return Exit.SOME_SITES_FAILED if found.unreachable and otherwise is Exit.DONE else otherwise
+
+
+def remember(state: StateFolder, deployment: Deployment, found: Planned, results: Iterable[HostResult] = ()) -> None:
+    """Before a rollout: what it is about to bring, beside what has not left yet. With ``results``: what it did."""
+    from sites.remembered import RememberedHost, as_applied, with_leaving, write_hosts
+
+    done = {each.host for each in results if each.error is None and each.outcome in ("done", "unchanged")}
+    hosts: dict[str, RememberedHost] = {
+        name: deployment.before[name] for name in found.unreachable if name in deployment.before
+    }
+    for name, plan in found.plans.items():
+        leaving = {each.node for host, each in found.leaving if host == name} if name not in done else set()
+        now = with_leaving(as_applied(plan.host, deployment.urls), deployment.before.get(name), leaving)
+        if now.nodes or leaving:
+            hosts[name] = now
+    write_hosts(state, hosts)
