@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from identity.grants import Action
 from oci_wire.address_patterns import AddressPattern
 from topology.declared import Declared, Owned, SecretRef
-from topology.places import Certificate
+from topology.places import Certificate, OwnProxy
 from topology.rate_limits import RateLimits
 from topology.values import (
     EVERYTHING,
@@ -48,13 +48,15 @@ class Role(StrEnum):
 
 class Placed(Owned):
     """A node that we run: on a host of a site, at a port. ``protect``: it is not removed from its host, also when it or
-    this line has left the topology; writing ``protect: false`` and applying that lifts it."""
+    this line has left the topology; writing ``protect: false`` and applying that lifts it. ``proxy``: its
+    address where nginx stands in front of its host."""
 
     site: SiteName
     host: HostName
     port: Port
     tls: Certificate | None = None
     protect: Flag = False
+    proxy: OwnProxy | None = None
 
 
 class LocalNode(Placed):

@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from topology.declared import Declared, Owned, SecretRef
 from topology.firewalls import Firewall
-from topology.values import Duration, FilePath, Name, Size
+from topology.values import Duration, FilePath, Name, Port, Size
 
 _SSH = r"^([A-Za-z_][A-Za-z0-9_-]*@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$"
 _HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}$"
+_LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+
+DomainName = Annotated[str, Field(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+
+
+class HostProxy(Declared):
+    """The nginx in front of a host's nodes. ``method``: how clients tell them apart there. ``subdomain``: by
+    NODE.``domain``, all of them at ``port``; ``port``: each at one of its own, that of its ``proxy``."""
+
+    method: Literal["path", "port", "subdomain"]
+    domain: DomainName | None = None
+    port: Port = 443
+
+
+class NodeProxy(Declared):
+    """What clients call one node, where that is not what its host's ``proxy`` makes of it."""
+
+    name: DomainName | None = None
+    port: Port | None = None
+
+
+class NoProxy(NodeProxy):
+    """Written ``none``: clients go past the proxy, to the node itself."""
+
+
+def _own_proxy(value: Any) -> Any:
+    return NoProxy() if value == "none" else value
+
+
+OwnProxy = Annotated[NodeProxy, BeforeValidator(_own_proxy, json_schema_input_type=Literal["none"] | NodeProxy)]
 
 
 class Host(Owned):
     """A machine. Without ``ssh`` and ``address`` it is this one (``towpath up`` gives it a loopback address).
-    ``hostKey``: the public key by which it must show itself, as ``ssh-keyscan`` prints it after the name."""
+    ``hostKey``: the public key by which it must show itself, as ``ssh-keyscan`` prints it after the name.
+    ``proxy``: nginx stands in front of its nodes."""
 
     ssh: str | None = Field(default=None, pattern=_SSH)
     host_key: str | None = Field(default=None, pattern=_HOST_KEY)
@@ -24,6 +56,7 @@ class Host(Owned):
     failure_domain: str | None = None
     disk: Size | None = None
     firewall: Firewall | None = None
+    proxy: HostProxy | None = None
 
     @property
     def reached_at(self) -> str | None:

@@ -108,6 +108,7 @@ async def apply(
     """Bring the hosts to what the topology says: a canary host first, each node through its health gate.
 
     Run it again after a failure: it goes on from where it stopped."""
+    from sites.rollout.addresses import check_names
     from sites.rollout.locks import locked
     from towpath import figures
     from towpath.leaving import check, left_behind, planned, remember, talk_of
@@ -134,6 +135,7 @@ async def apply(
                 out.talk("Nothing to do.")
                 figures.applied(workspace, out)
                 return left_behind(found, Exit.DONE, out)
+            await check_names(deployment.public_urls(found.changing))
             async with locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as locks:
                 found = found.under(locks, await planned(deployment, hosts))  # what another run did meanwhile
                 _check(plan, deployment, found.plans, workspace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from topology.model import ExternalNode, Placed
+from topology.proxies import public_address
 from towpath.exits import Exit
 from towpath.problem import Problem
 from towpath.workspace import Workspace
@@ -12,7 +13,7 @@ from towpath.workspace import Workspace
 
 def url_of(workspace: Workspace, name: str) -> str:
     """``http://127.0.1.1:5001``: plain http on this machine alone."""
-    from sites.settings.addresses import loopback_addresses
+    from sites.settings.addresses import Address, loopback_addresses
 
     topology = workspace.topology
     node = topology.nodes[name]
@@ -23,6 +24,8 @@ def url_of(workspace: Workspace, name: str) -> str:
     host = topology.sites[node.site].hosts[node.host]
     if host.loopback:
         return loopback_addresses(topology)[name].url
+    if public := public_address(topology, name):
+        return Address(public.host, public.port, tls=True).url
     return f"https://{host.reached_at}:{node.port}"
 
 

@@ -18,7 +18,8 @@ from towpath.workspace import HERE, Where, Workspace
 if TYPE_CHECKING:
     from sites.settings.node_settings import Placement
 
-Form = Literal["kubernetes", "compose", "prometheus"]
+Form = Literal["kubernetes", "compose", "prometheus", "nginx", "systemd"]
+CONTAINED = ("kubernetes", "compose")
 IMAGE = "an image that holds towpath: see docs/guides/rendering.md"
 
 
@@ -47,9 +48,16 @@ def render(
 ) -> Exit:
     """Print what makes the declared nodes run, or be watched, elsewhere. Nothing is started.
 
-    Kubernetes and Compose texts carry hashes of the users' secrets and the nodes' own logins: keep them as secrets."""
+    All but prometheus and nginx carry hashes of the users' secrets and the nodes' own logins: keep them as secrets."""
     out, workspace = options.open(), where.open()
-    if image is None and form != "prometheus":
+    if form == "systemd" and folder is None:
+        raise Problem(
+            "no-folder",
+            "render systemd writes keys and hashes: it prints none",
+            next="add --to FOLDER",
+            exit=Exit.USAGE,
+        )
+    if image is None and form in CONTAINED:
         raise Problem(
             "no-image", f"render {form} needs to know {IMAGE}", next="add --image HOST/towpath:VERSION", exit=Exit.USAGE
         )
@@ -96,10 +104,40 @@ def _prometheus(wanted: Wanted) -> Mapping[str, str]:
     return files if believed is None else {**files, AUTHORITY: believed.decode("ascii", "replace")}
 
 
+def _nginx(wanted: Wanted) -> Mapping[str, str]:
+    """A file a host; the name that it has there."""
+    from sites.desired.proxy import configurations
+
+    found = configurations(wanted.workspace.topology, wanted.names)
+    if not found:
+        raise Problem(
+            "nothing-to-render",
+            "no node stands behind a proxy",
+            next="give their host `proxy: {method: subdomain, domain: ...}` (docs/guides/deploying.md)",
+            exit=Exit.USAGE,
+        )
+    return {f"{host}/towpath.conf": text for host, text in found.items()}
+
+
+def _systemd(wanted: Wanted) -> Mapping[str, str]:
+    """As apply would lay them down."""
+    from sites.desired.deployment import deployment
+    from sites.render.hosts import on_hosts
+    from sites.state import Runs
+
+    workspace = wanted.workspace
+    workspace.check_secrets()
+    workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
+    workspace.state.claim(workspace.topology.metadata.name, workspace.file, Runs.HOSTS)
+    return on_hosts(deployment(workspace.topology, workspace.state).hosts, wanted.names)
+
+
 FORMS: Mapping[str, Callable[[Wanted], Mapping[str, str]]] = {
     "kubernetes": _kubernetes,
     "compose": _compose,
     "prometheus": _prometheus,
+    "nginx": _nginx,
+    "systemd": _systemd,
 }
 
 
@@ -133,6 +171,7 @@ def _write(folder: Path, files: Mapping[str, str], *, private: bool) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
+        (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(folder / path, text.encode())
         if not private:
             (folder / path).chmod(0o644)

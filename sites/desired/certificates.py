@@ -26,6 +26,7 @@ from sites.desired.inventory import Target
 from sites.hosts import HostError, HostErrors
 from sites.state import write_private
 from topology.model import Placed, Topology
+from topology.proxies import public_address
 from topology.secrets import SecretUnreadable, read
 
 LIFE = timedelta(days=90)
@@ -91,9 +92,11 @@ def _pair(topology: Topology, node: str, target: Target, kept: Path, now: dateti
 
 
 def names_of(topology: Topology, node: str, target: Target) -> tuple[str, ...]:
-    """What clients may call the node: its host's addresses, its host's name and its own."""
+    """What clients may call the node: its name at a proxy, its host's addresses, its host's name and its own."""
     declared = topology.sites[target.site].hosts[target.name]
-    return tuple(dict.fromkeys((declared.reached_at or target.address, target.address, target.name, node)))
+    public = public_address(topology, node)
+    called = (*((public.host,) if public else ()), declared.reached_at or target.address)
+    return tuple(dict.fromkeys((*called, target.address, target.name, node)))
 
 
 def issue(authority: x509.Certificate, key: _SigningKey, node: str, names: Iterable[str], now: datetime) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from sites.desired.hosts import DesiredHost, desired
 from sites.desired.inventory import Target, addresses_of, targets_of
 from sites.desired.placement import Secrets, given
 from sites.desired.protection import remembered, said
+from sites.desired.proxy import DesiredProxy
 from sites.hosts import HostError, HostErrors
 from sites.loopback.placement import logins_of, robot_token
 from sites.planning.admission import objections
@@ -21,6 +22,7 @@ from sites.planning.clocks import wrong_clock
 from sites.planning.facts import HostFacts, RecordedNode
 from sites.planning.parts import with_parts
 from sites.planning.plan import HostPlan, host_plan
+from sites.planning.proxy import unfit_proxy, with_proxy
 from sites.planning.removal import vacated, with_removal
 from sites.remembered import RememberedHost, read_hosts
 from sites.settings.credentials import users_of
@@ -51,6 +53,10 @@ class Deployment:
         gone = {name: each.target(name) for name, each in self.before.items() if name not in self.targets}
         return {name: DesiredHost(target, self.release, (), ()) for name, target in gone.items()}
 
+    def public_urls(self, hosts: Iterable[str]) -> dict[str, str]:
+        """By node, of those hosts that the topology has."""
+        return {node: self.urls[node] for each in hosts if each in self.targets for node in self.targets[each].nodes}
+
     def plans(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
         """Of hosts of the topology, and of those that left it. Raises HostErrors: every host that cannot be what it must
         be."""
@@ -67,18 +73,18 @@ class Deployment:
     def removal_of_all(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
         """Every node of every host leaves."""
         hosts = {**self.left, **self.hosts}
-        bare = {name: replace(hosts[name], directories=(), nodes=(), parts=()) for name in facts}
-        return {name: self._leave(with_parts(vacated(bare[name], each))) for name, each in facts.items()}
+        bare = {name: replace(hosts[name], directories=(), nodes=(), parts=(), proxy=DesiredProxy()) for name in facts}
+        return {name: self._leave(_beside_nodes(vacated(bare[name], each))) for name, each in facts.items()}
 
     def _plan(self, name: str, facts: HostFacts) -> HostPlan:
         if name not in self.hosts:
-            return self._leave(with_parts(vacated(self.left[name], facts)))
+            return self._leave(_beside_nodes(vacated(self.left[name], facts)))
         known = facts.inventory.nodes if facts.inventory else {}
         nodes = tuple(
             replace(node, protected=self._protected(name, node.name, known.get(node.name)))
             for node in self.hosts[name].nodes
         )
-        return self._leave(with_parts(host_plan(replace(self.hosts[name], nodes=nodes), facts)))
+        return self._leave(_beside_nodes(host_plan(replace(self.hosts[name], nodes=nodes), facts)))
 
     def _leave(self, plan: HostPlan) -> HostPlan:
         there = self.before.get(plan.host.target.name)
@@ -90,6 +96,11 @@ class Deployment:
         there = self.before.get(host)
         here = there.nodes[node].protected if there and node in there.nodes else ()
         return remembered(said(self.topology, node), {*here, *(recorded.protected if recorded else ())})
+
+
+def _beside_nodes(plan: HostPlan) -> HostPlan:
+    """With what the host needs beside its nodes."""
+    return with_proxy(with_parts(plan))
 
 
 def deployment(topology: Topology, state: StateFolder) -> Deployment:
@@ -124,7 +135,7 @@ def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:
         found.append(_unfit(name, "has a full disk", why, "free some space there, then run this again"))
     clock = wrong_clock(name, facts)
     found += [clock] if clock else []
-    return [*found, *_taken_ports(host, facts), *objections(host, facts)]
+    return [*found, *_taken_ports(host, facts), *objections(host, facts), *unfit_proxy(host, facts)]
 
 
 def _taken_ports(host: DesiredHost, facts: HostFacts) -> list[HostError]:

@@ -15,6 +15,7 @@ from sites.desired import layout
 from sites.desired.files import File, Part
 from topology.firewalls import IpNetwork
 from topology.model import Placed, Topology
+from topology.proxies import public_address
 
 NAME = "firewall"
 _CHECK = ("/usr/sbin/nft", "--check", "--file")
@@ -29,8 +30,9 @@ def admitted(topology: Topology, site: str, host: str) -> tuple[IpNetwork, ...] 
 
 
 def part(topology: Topology, nodes: Sequence[str], networks: Sequence[IpNetwork]) -> Part:
-    """``nodes``: of the host."""
-    ports = sorted({node.port for name in nodes if isinstance(node := topology.nodes[name], Placed)})
+    """``nodes``: of the host; at their own ports, and at those of the proxy in front of them."""
+    own = {node.port for name in nodes if isinstance(node := topology.nodes[name], Placed)}
+    ports = sorted(own | {public.port for name in nodes if (public := public_address(topology, name))})
     unit = _text("firewall.service.j2", rules=layout.FIREWALL, table=layout.TABLE)
     files = (
         File(str(layout.FIREWALL), rules(ports, networks).encode(), check=_CHECK),

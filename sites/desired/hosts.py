@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from sites.desired.files import Part
 from sites.desired.inventory import Target
 from sites.desired.placement import Given
 from sites.desired.protection import TRASH_TERM, said, trash_term
+from sites.desired.proxy import DesiredProxy, proxy_of
 from sites.loopback.nodes import rendered
 from sites.settings.fronts import beside, neighbours_of
 from sites.settings.node_grants import sources_of
@@ -64,11 +65,13 @@ class DesiredHost:
     nodes: tuple[DesiredNode, ...]
     parts: tuple[Part, ...] = ()
     admitted: tuple[IpNetwork, ...] | None = None
+    proxy: DesiredProxy = field(default_factory=DesiredProxy)
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Everything whose state the plan must know."""
-        own = [each.path for each in self.directories]
+        own = [each.path for each in (*self.directories, *self.proxy.directories)]
+        own += [*(each.path for each in self.proxy.files), str(layout.pending(layout.PROXY.name))]
         own += [each.path for part in self.parts for each in part.files]
         for node in self.nodes:
             own += [each.path for each in node.directories]
@@ -88,7 +91,9 @@ def _host(topology: Topology, target: Target, given: Mapping[str, Given], releas
     nodes = tuple(_node(topology, each, given, release) for each in target.nodes)
     admitted = firewall.admitted(topology, target.site, target.name)
     filters = () if admitted is None else (firewall.part(topology, target.nodes, admitted),)
-    return DesiredHost(target, release, _shared(), nodes, (logs.part(), *filters), admitted)
+    return DesiredHost(
+        target, release, _shared(), nodes, (logs.part(), *filters), admitted, proxy_of(topology, target, given)
+    )
 
 
 def _shared() -> tuple[Directory, ...]:
@@ -146,16 +151,16 @@ def _beside(topology: Topology, name: str) -> Iterator[str]:
 
 def recorded(host: DesiredHost) -> bytes:
     """The inventory that is kept on the host: what apply lays down there, without contents."""
+    laid_down = [(node.name, each) for node in host.nodes for each in node.files]
     files = {
         each.path: {
             "sha256": each.sha256,
             "mode": each.mode,
             "owner": each.owner,
             "group": each.group,
-            "node": node.name,
+            "node": node,
         }
-        for node in host.nodes
-        for each in node.files
+        for node, each in (*laid_down, *(("", each) for each in host.proxy.files))
     }
     owned = [("", each) for each in host.directories]
     owned += [(node.name, each) for node in host.nodes for each in node.directories]

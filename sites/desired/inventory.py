@@ -9,6 +9,7 @@ from pathlib import Path
 from sites.hosts import HostError, HostErrors
 from sites.settings.addresses import Address
 from topology.model import Host, Placed, Topology
+from topology.proxies import public_address
 
 _ORDER = ("local", "mirror", "virtual")
 SSH_PORT = 22
@@ -56,13 +57,15 @@ def deployed_to_hosts(topology: Topology) -> bool:
 
 
 def addresses_of(topology: Topology) -> dict[str, Address]:
-    """Where each node of ours answers on its host."""
-    return {name: _address(topology, node) for name, node in topology.nodes.items() if isinstance(node, Placed)}
+    """Where clients reach each node of ours: on its host, or at the proxy in front of it."""
+    return {name: _address(topology, name, node) for name, node in topology.nodes.items() if isinstance(node, Placed)}
 
 
-def _address(topology: Topology, node: Placed) -> Address:
-    host = topology.sites[node.site].hosts[node.host]
-    return Address(host.reached_at or "127.0.0.1", node.port, tls=bool(node.tls or topology.tls))
+def _address(topology: Topology, name: str, node: Placed) -> Address:
+    host, tls = topology.sites[node.site].hosts[node.host], bool(node.tls or topology.tls)
+    if public := public_address(topology, name):
+        return Address(public.host, public.port, tls)
+    return Address(host.reached_at or "127.0.0.1", node.port, tls)
 
 
 def parsed(ssh: str) -> tuple[str, str, int]:

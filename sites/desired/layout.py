@@ -10,6 +10,9 @@
 /etc/towpath/NODE/credentials/NAME     0600 root: systemd hands copies to the unit (LoadCredential)
 /etc/towpath/NODE/pending              there until the node has passed its health gate on the files here
 /etc/towpath/firewall.nft              the packet filter of the nodes' ports, where the topology declares one
+/etc/towpath/.proxy/NODE.crt, NODE.key what nginx shows for a node behind it, in a folder of root's
+/etc/towpath/.proxy/pending            there until a node was reached through nginx on the files here
+/etc/nginx/conf.d/towpath.conf         nginx passes clients on to the nodes behind it
 /etc/systemd/system/towpath-NODE.service
 /etc/systemd/system/towpath-firewall.service, nftables.service.d/towpath.conf
 /etc/systemd/journald@towpath.conf     limits of the nodes' journal
@@ -44,6 +47,9 @@ JOURNAL = PurePosixPath(f"/etc/systemd/journald@{JOURNAL_NAMESPACE}.conf")
 JOURNAL_UNIT = f"systemd-journald@{JOURNAL_NAMESPACE}.service"
 TRASH = DATA / ".trash"
 FORMER = DATA / ".former"
+PROXY = SETTINGS / ".proxy"
+NGINX = PurePosixPath("/etc/nginx/conf.d/towpath.conf")
+NGINX_UNIT = "nginx.service"
 LOCK = DATA / ".lock"
 FENCE = DATA / ".fence"
 
@@ -86,6 +92,14 @@ def credentials(node: str) -> PurePosixPath:
 
 def pending(node: str) -> PurePosixPath:
     return SETTINGS / node / "pending"
+
+
+def proxy_certificate(node: str) -> PurePosixPath:
+    return PROXY / f"{node}.crt"
+
+
+def proxy_key(node: str) -> PurePosixPath:
+    return PROXY / f"{node}.key"
 
 
 def unit(node: str) -> str:

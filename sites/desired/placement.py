@@ -18,9 +18,11 @@ from sites.settings.fronts import Reach, beside, neighbours_of
 from sites.settings.node_grants import readers_of, sources_of
 from sites.settings.node_settings import Placement
 from topology.model import ExternalNode, MirrorNode, Placed, Topology
+from topology.proxies import public_address
 
 TLS_KEY = "tls.key"
 ROBOT = "robot"
+PROXY = "127.0.0.1/32"  # from where nginx asks the nodes of its host
 _EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - a registry is asked from other hosts; grants say by whom
 
 
@@ -40,11 +42,13 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One node on its host. ``files``: PEM of public certificates by path; ``credentials``: secrets by name."""
+    """One node on its host. ``files``: PEM of public certificates by path; ``credentials``: secrets by name;
+    ``proxy_pair``: what the proxy in front of it shows."""
 
     placement: Placement
     files: Mapping[str, bytes] = field(default_factory=dict)
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    proxy_pair: Pair | None = None
 
 
 def given(topology: Topology, secrets: Secrets, authority: bytes | None) -> dict[str, Given]:
@@ -58,7 +62,8 @@ def _given(
 ) -> Given:
     users = {**secrets.people, **engine_user(secrets.engine)}
     users |= {robot_of(each): robot_user(secrets.robots[each]) for each in readers_of(topology, name)}
-    pair = secrets.pairs.get(name)
+    behind = public_address(topology, name) is not None
+    pair = None if behind else secrets.pairs.get(name)
     tls = Tls(certificate=Path(layout.certificate(name)), key=Path(layout.credential(name, TLS_KEY))) if pair else None
     files, credentials = {}, {}
     if pair:
@@ -68,12 +73,20 @@ def _given(
         credentials[ROBOT] = f"{robot_of(name)}:{secrets.robots[name]}\n".encode()
         credentials |= {login(each): f"{said}\n".encode() for each, said in secrets.logins.get(name, {}).items()}
     reach, believed = _reach(topology, name, addresses, secrets, authority)
-    placement = Placement(_listening(addresses[name]), Path(layout.data(name)), users, tls, reach)
-    return Given(placement, {**files, **believed}, credentials)
+    listening = _behind(topology, name) if behind else _listening(addresses[name])
+    placement = Placement(listening, Path(layout.data(name)), users, tls, reach, (PROXY,) if behind else ())
+    return Given(placement, {**files, **believed}, credentials, secrets.pairs.get(name) if behind else None)
 
 
 def login(external: str) -> str:
     return f"login-{external}"
+
+
+def _behind(topology: Topology, name: str) -> Address:
+    """Where a node behind a proxy listens: for that, and for its neighbours."""
+    node = topology.nodes[name]
+    assert isinstance(node, Placed)
+    return Address("127.0.0.1", node.port)
 
 
 def _listening(address: Address) -> Address:
@@ -96,7 +109,8 @@ def _reach(
         *(neighbours_of(topology, node) if isinstance(node, MirrorNode) else ()),
     ):
         other = topology.nodes[name]
-        said = _authority_of(topology, name, addresses, authority)
+        near = beside(node, other) and public_address(topology, name) is not None
+        said = None if near else _authority_of(topology, name, addresses, authority)
         ca = Path(layout.authority(front, name)) if said else None
         if said:
             believed[str(ca)] = said
@@ -106,7 +120,8 @@ def _reach(
         else:
             data = Path(layout.data(name)) if beside(node, other) else None
             shown = Path(layout.credential(front, ROBOT))
-            found[name] = Reach(addresses[name].url, shown, ca=ca, data=data)
+            address = _behind(topology, name) if near else addresses[name]
+            found[name] = Reach(address.url, shown, ca=ca, data=data)
     return found, believed
 
 

@@ -30,6 +30,8 @@ JOURNAL = "--namespace=+towpath"  # the nodes' own, and what systemd itself says
 LOCK, FENCE, ALONE = Path("/var/lib/towpath/.lock"), Path("/var/lib/towpath/.fence"), Path("/run/towpath-change")
 INDEX = "index.json"
 
+NGINX = "nginx.service"
+
 
 def user(name: str, home: str) -> None:
     if any(each.pw_name == name for each in pwd.getpwall()):
@@ -159,6 +161,31 @@ def units() -> None:
     run("systemctl", "daemon-reload")
 
 
+def nginx(configuration: str, former: str, pending: str) -> None:
+    """Runs on the files that lie there now. When it refuses them, what ``keep`` copied to ``former`` comes back."""
+    try:
+        check_nginx(configuration)
+        unit("enable", NGINX)
+        unit("reload-or-restart", NGINX)
+    except (Refused, OSError):
+        if former:
+            restore(former, pending)
+            run("systemctl", "try-reload-or-restart", NGINX, check=False)
+        raise
+
+
+def check_nginx(configuration: str) -> None:
+    """Its own test (nginx -T tests and prints all that it reads). Of two servers with one name the later one would be
+    passed over with a warning, and a file that nothing includes without one."""
+    done = run("nginx", "-T")
+    clash = next((line for line in done.stderr.splitlines() if "conflicting server name" in line), None)
+    if clash:
+        raise Refused(f"another file of nginx has a server of this name: {clash}")
+    if Path(configuration).exists() and f"# configuration file {configuration}:" not in done.stdout:
+        folder = Path(configuration).parent
+        raise Refused(f"nginx does not read {configuration}: its http block lacks `include {folder}/*.conf;`")
+
+
 def take(lock: dict[str, Any]) -> dict[str, Any]:
     """The lock with its fencing token, or the one that somebody else holds."""
     LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -209,7 +236,23 @@ def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return done
 
 
-_ACTIONS = (user, directory, file, link, release, remove, keep, restore, unit, units, prune, discard, empty, sweep)
+_ACTIONS = (
+    user,
+    directory,
+    file,
+    link,
+    release,
+    remove,
+    keep,
+    restore,
+    unit,
+    units,
+    nginx,
+    prune,
+    discard,
+    empty,
+    sweep,
+)
 DOES: dict[str, Callable[..., None]] = {each.__name__: each for each in _ACTIONS}
 LOCKING: dict[str, Callable[..., dict[str, Any]]] = {"take": take, "give_back": give_back}
 

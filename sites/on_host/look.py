@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NeedDaemonReload", "DropInPaths")
 MOST = 100  # names of files that differ in a release
 
@@ -289,6 +290,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "lock": parsed(asked["lock"]),
         "trees": {each: tree(releases / each) for each in trees},
         "ports": ports(asked["ports"]),
+        "nginx": shutil.which("nginx", path=PROGRAMS) or "",
         "disk": disk(Path(asked["data"])),
         "at_rest": {each: at_rest(Path(each)) for each in asked["kept"]},
         "table": table(asked["table"]),

@@ -164,5 +164,23 @@ class ReloadUnits:
         return "systemctl daemon-reload"
 
 
+@dataclass(frozen=True, slots=True)
+class ReloadProxy:
+    """nginx takes the files that were laid down. ``former``: the folder of what they replaced, which comes back when it
+    refuses them, as ``Restore`` does; "": nothing does."""
+
+    configuration: str
+    former: str = ""
+    pending: str = ""
+
+    def told(self) -> dict[str, Any]:
+        told = {"configuration": self.configuration, "former": self.former, "pending": self.pending}
+        return {"do": "nginx", **told}
+
+    @property
+    def command(self) -> str:
+        return "nginx -t && systemctl reload-or-restart nginx"
+
+
 def _name(path: str) -> str:
     return shlex.quote(path.rpartition("/")[2])

@@ -59,6 +59,7 @@ def _drop_ins(target: Target, facts: HostFacts) -> Iterator[Row]:
 def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:
     assert facts.inventory is not None
     target, wanted = host.target, {each.path: (node, each) for node in host.nodes for each in node.files}
+    wanted |= {each.path: (host.nodes[0], each) for each in host.proxy.files}  # it is shown as it is, whatever the node
     for path, laid in facts.inventory.files.items():
         found, node = facts.paths.get(path), str(laid.get("node", ""))
         if found is None:

@@ -124,6 +124,7 @@ class HostFacts(_Said):
     table: str | None = None
     asked_from: str = ""
     earlier: Earlier = Earlier()
+    nginx: str = ""  # its program; "": not installed
 
     def settings(self, node: str) -> str | None:
         """The text of a node's settings as they are there."""
@@ -132,20 +133,22 @@ class HostFacts(_Said):
 
 def questions(host: DesiredHost) -> dict[str, Any]:
     """What ``on_host/look.py`` is asked about a host."""
-    texts = [each.path for node in host.nodes for each in node.files if not each.secret]
+    files = (*(each for node in host.nodes for each in node.files), *host.proxy.files)
+    texts = [each.path for each in files if not each.secret]
+    nginx = (layout.NGINX_UNIT,) if host.proxy.files else ()
     texts += [each.path for part in host.parts for each in part.files]
     return {
         "paths": [*host.paths, str(layout.INVENTORY)],
         "inventory": str(layout.INVENTORY),
         "lock": str(layout.LOCK),
         "texts": texts,
-        "units": [*(each.unit for each in host.nodes), *(each.unit for each in host.parts if each.unit)],
+        "units": [*(each.unit for each in host.nodes), *(each.unit for each in host.parts if each.unit), *nginx],
         "releases": str(layout.RELEASES),
         "trees": [host.release.identity],
         "data": str(layout.DATA),
         "kept": [str(layout.data(each.name)) for each in host.nodes],
         "user": layout.USER,
-        "ports": [each.settings.listen.port for each in host.nodes],
+        "ports": [*(each.settings.listen.port for each in host.nodes), *host.proxy.ports],
         "table": layout.TABLE,
         "earlier": {
             "links": str(layout.NODES),

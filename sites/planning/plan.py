@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,9 @@ from sites.planning.actions import (
     ReloadUnits,
     Unit,
 )
+from sites.planning.compare import diff as _diff
+from sites.planning.compare import is_directory as _is
+from sites.planning.compare import is_file as _is_file
 from sites.planning.facts import HostFacts, PathFacts
 from sites.planning.setting_changes import changes, shown_settings
 
@@ -66,9 +68,22 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """What happens to the nginx in front of the nodes. ``settle``: when they have been reached through it; ``back`` undoes
+    ``actions``. ``goes``: no node stands behind it any more, so it comes after them."""
+
+    rows: tuple[Row, ...] = ()
+    actions: tuple[Action, ...] = field(default=(), repr=False)
+    settle: tuple[Action, ...] = field(default=(), repr=False)
+    back: tuple[Action, ...] = field(default=(), repr=False)
+    goes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     """``prepare`` touches nothing that runs; then the nodes, one by one; ``finish`` (``last_rows``) guards them and records
-    what is there. ``removal``: what leaves the host, when everything else has been done."""
+    what is there. ``removal``: what leaves the host, when everything else has been done.
+    ``proxy``: see planning/proxy.py."""
 
     host: DesiredHost
     facts: HostFacts
@@ -78,15 +93,17 @@ class HostPlan:
     finish: tuple[Action, ...] = field(default=(), repr=False)
     last_rows: tuple[Row, ...] = ()
     removal: Removal | None = None
+    proxy: ProxyPlan = field(default_factory=ProxyPlan)
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
         gone = self.removal.all_rows if self.removal else ()
-        return (*self.rows, *(row for node in self.nodes for row in node.rows), *self.last_rows, *gone)
+        of_nodes = (row for node in self.nodes for row in node.rows)
+        return (*self.rows, *self.proxy.rows, *of_nodes, *self.last_rows, *gone)
 
     @property
     def changes(self) -> bool:
-        leaving = bool(self.removal and self.removal.leaving)
+        leaving = bool((self.removal and self.removal.leaving) or self.proxy.actions)
         return leaving or bool(self.prepare or self.finish or any(each.actions for each in self.nodes))
 
 
@@ -281,27 +298,6 @@ def _difference(said: PathFacts | None, file: File) -> str:
     if said.sha256 != file.sha256:
         return "differs"
     return f"is {said.mode:04o} {said.owner}:{said.group}, not {file.mode:04o} {file.owner}:{file.group}"
-
-
-def _is_file(said: PathFacts | None, file: File) -> bool:
-    return (
-        said is not None
-        and (said.kind, said.sha256) == ("file", file.sha256)
-        and (said.mode, said.owner, said.group) == (file.mode, file.owner, file.group)
-    )
-
-
-def _is(said: PathFacts | None, wanted: Directory) -> bool:
-    return (
-        said is not None
-        and said.kind == "directory"
-        and (said.mode, said.owner, said.group) == (wanted.mode, wanted.owner, wanted.group)
-    )
-
-
-def _diff(there: str, wanted: str, name: str) -> str:
-    sides = (f"{name} (there)", f"{name} (wanted)")
-    return "\n".join(difflib.unified_diff(there.splitlines(), wanted.splitlines(), *sides, lineterm="", n=1))
 
 
 def _row(

@@ -13,6 +13,7 @@ from sites.settings.addresses import Address
 from sites.settings.fronts import Reach
 from sites.settings.node_settings import Placement, settings_of
 from topology.model import ExternalNode, LocalNode, MirrorNode, Placed, Topology
+from topology.proxies import public_address
 
 SETTINGS = PurePosixPath("/etc/towpath/node")  # settings.json, and a file for each login
 TLS = PurePosixPath("/etc/towpath/tls")  # tls.crt and tls.key, as cert-manager calls them
@@ -81,6 +82,8 @@ def address_of(topology: Topology, name: str, chosen: Collection[str]) -> str:
     node = topology.nodes[name]
     assert isinstance(node, Placed)
     host = topology.sites[node.site].hosts[node.host]
+    if name not in chosen and (public := public_address(topology, name)):
+        return str(Address(public.host, public.port))
     return str(Address(name if name in chosen or not host.reached_at else host.reached_at, node.port))
 
 

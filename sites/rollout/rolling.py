@@ -14,8 +14,9 @@ from enum import StrEnum
 from sites.desired.inventory import Target
 from sites.hosts import HostError
 from sites.planning.actions import Action, ReloadUnits, Unit
-from sites.planning.plan import HostPlan, NodePlan
+from sites.planning.plan import HostPlan, NodePlan, ProxyPlan
 from sites.planning.trial import put_back
+from sites.rollout.addresses import former_url
 from sites.rollout.canary import Gate
 from sites.rollout.promises import promise_of
 from sites.rollout.ssh import Lock, SshHosts
@@ -91,9 +92,13 @@ class Rollout:
     async def _bring_on(self, name: str) -> None:
         plan = self.plans[name]
         await self._remove(name, first=True)
+        if not plan.proxy.goes:
+            await self._proxy(name, plan)
         for node in plan.nodes:
             if node.actions:
                 await self._node(name, node)
+        if plan.proxy.goes:
+            await self._proxy(name, plan)
         if plan.finish and not (plan.removal and plan.removal.leaving):
             await self.hosts.apply(name, plan.finish, self.locks[name])
         self._results[name].outcome = Outcome.DONE
@@ -106,6 +111,8 @@ class Rollout:
 
     async def _clear(self, name: str) -> None:
         """When every node that stays has passed its gate: until then those that leave may still be asked for images."""
+        if self.plans[name].proxy.goes and self._results[name].outcome is not Outcome.DONE:
+            await self._proxy(name, self.plans[name])
         await self._remove(name, first=False)
         await self.hosts.apply(name, self.plans[name].finish, self.locks[name])
         self._results[name].outcome = Outcome.DONE
@@ -116,6 +123,30 @@ class Rollout:
             if each.first is first:
                 await self.hosts.apply(name, each.actions, self.locks[name])
                 self.watch(name, f"{each.node} is removed; its data is in the trash")
+
+    async def _proxy(self, name: str, plan: HostPlan) -> None:
+        """nginx as it must be; nodes that stay as they are must be reached through it, or what it had comes back."""
+        proxy, apply = plan.proxy, self.hosts.apply
+        if not proxy.actions:
+            return
+        await apply(name, proxy.actions, self.locks[name])
+        try:
+            for each in plan.nodes:
+                if not each.actions:
+                    await self.gate.check(each.node.name, self.urls[each.node.name], each.node.settings)
+        except HostError as error:
+            raise await self._former_proxy(name, proxy, error) from None
+        await apply(name, proxy.settle, self.locks[name])
+        self.watch(name, "nginx passes nobody on any more" if proxy.goes else "nginx passes clients on")
+
+    async def _former_proxy(self, name: str, proxy: ProxyPlan, error: HostError) -> HostError:
+        try:
+            await self.hosts.apply(name, proxy.back, self.locks[name])
+        except HostError as failed:
+            why = f"{error.why}\nwhat nginx had before could not be brought back: {failed.why}"
+            return HostError(error.code, error.what, where=error.where, why=why, next=error.next)
+        self._results[name].outcome = Outcome.ROLLED_BACK
+        return error
 
     async def _node(self, name: str, plan: NodePlan) -> None:
         node = plan.node
@@ -135,7 +166,7 @@ class Rollout:
         promise = promise_of(self.topology, node)
         if promise is None:
             return
-        answers = await asyncio.gather(*(self.gate.serves(self.urls[each]) for each in promise.sisters))
+        answers = await asyncio.gather(*(self._serves(each) for each in promise.sisters))
         serving = [each for each, serves in zip(promise.sisters, answers, strict=True) if serves]
         if missing := promise.missing(serving):
             raise HostError(
@@ -144,6 +175,14 @@ class Rollout:
                 why=f"of {', '.join(promise.sisters)} these serve: {', '.join(serving) or 'none'}; {missing} more wanted",
                 next="bring those back first (towpath status), then run the same command again",
             )
+
+    async def _serves(self, node: str) -> bool:
+        """At its address, or, when the rollout has not come to it yet, at the one that it had."""
+        if await self.gate.serves(self.urls[node]):
+            return True
+        plan = next((each for each in self.plans.values() if node in each.host.target.nodes), None)
+        former = former_url(self.topology, plan, node) if plan else None
+        return former is not None and former != self.urls[node] and await self.gate.serves(former)
 
     async def _back(self, name: str, plan: NodePlan, error: HostError) -> HostError:
         """The node as it was; one that was not there before is stopped. Returns what to report."""

@@ -18,7 +18,9 @@ class Address:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self}"
+        """As clients write it: without the port that the scheme means."""
+        scheme, usual = ("https", 443) if self.tls else ("http", 80)
+        return f"{scheme}://{str(self).removesuffix(f':{self.port}') if self.port == usual else self}"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

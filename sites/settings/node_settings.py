@@ -30,6 +30,7 @@ class Placement:
     users: Mapping[str, User]  # the engine's own included
     tls: Tls | None = None  # where the node's certificate and key lie on its host; None: plain HTTP, on loopback
     reach: Mapping[str, Reach] = field(default_factory=dict)  # of a mirror or virtual: its sources and neighbours
+    proxies: tuple[str, ...] = ()  # CIDR: whose word on client, scheme and host is believed
 
 
 def settings_of(topology: Topology, node: str, placement: Placement) -> NodeSettings:
@@ -58,6 +59,7 @@ def render(topology: Topology, name: str, placement: Placement) -> str:
         mirror=mirror_settings(topology, node, placement.reach) if isinstance(node, MirrorNode) else None,
         virtual=virtual_settings(topology, name, node, placement.reach) if isinstance(node, VirtualNode) else None,
         tls=placement.tls.model_dump(mode="json") if placement.tls else None,
+        proxies=list(placement.proxies),
         rate_limits=_rate_limits(
             (node.rate_limits or scope.rate_limits) if isinstance(node, LocalNode) and scope else None
         ),

@@ -17,8 +17,9 @@ from cryptography.x509.oid import NameOID
 from sites.desired import layout
 from sites.desired.bundle import Release, here
 from sites.desired.certificates import pairs_of, trusted
+from sites.desired.files import Directory as DesiredDirectory
+from sites.desired.files import File as DesiredFile
 from sites.desired.hosts import DesiredHost, desired, recorded
-from sites.desired.hosts import File as DesiredFile
 from sites.desired.inventory import targets_of
 from sites.desired.placement import Secrets, given
 from sites.planning.facts import HostFacts
@@ -145,16 +146,21 @@ def _told(host: DesiredHost) -> dict[str, Any]:
     paths[inventory.path] = {"kind": "file", "sha256": inventory.sha256, "mode": 0o600, **_OWNED}
     for each in (file for part in host.parts for file in part.files):
         paths[each.path] = {"kind": "file", "mode": each.mode, "sha256": each.sha256, **_OWNED}
+    for each in (*host.proxy.directories, *host.proxy.files):
+        paths[each.path] = _laid_down(each)
     for node in host.nodes:
         for each in (*node.directories, *node.files):
-            paths[each.path] = {"kind": "directory", "mode": each.mode, "owner": each.owner, "group": each.group}
-            if isinstance(each, DesiredFile):
-                paths[each.path] |= {"kind": "file", "sha256": each.sha256}
+            paths[each.path] = _laid_down(each)
         paths[node.link[0]] = {"kind": "link", "target": node.link[1]}
     running = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
     return {
         "paths": paths,
-        "texts": {each.path: each.content.decode() for node in host.nodes for each in node.files if not each.secret},
+        "texts": {
+            each.path: each.content.decode()
+            for node in (*host.nodes, host.proxy)
+            for each in node.files
+            if not each.secret
+        },
         "units": {
             **{node.unit: {**running, "MainPID": "7"} for node in host.nodes},
             **{part.unit: running for part in host.parts if part.unit},
@@ -163,3 +169,8 @@ def _told(host: DesiredHost) -> dict[str, Any]:
         "releases": [host.release.identity],
         "inventory": json.loads(inventory.content),
     }
+
+
+def _laid_down(each: DesiredFile | DesiredDirectory) -> dict[str, Any]:
+    kind = {"kind": "file", "sha256": each.sha256} if isinstance(each, DesiredFile) else {"kind": "directory"}
+    return {**kind, "mode": each.mode, "owner": each.owner, "group": each.group}

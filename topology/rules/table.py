@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topology.findings import Severity
-from topology.rules import exposure, firewalls, flow, routing, structure, timing, writers
+from topology.rules import exposure, firewalls, flow, proxied, routing, structure, timing, writers
 from topology.rules.subject import PLAN, Check, Rule
 
 
@@ -94,6 +94,30 @@ RULES: tuple[Rule, ...] = (
         "owns already never holds, and of two that overlap in part nobody can tell at a glance which one does. Write the\n"
         "narrower one first, part them, or give both the same owners.",
         routing.contradiction,
+    ),
+    _error(
+        "P1",
+        "registries told apart by path",
+        "Clients ask for an image at `/v2/` of its host and nowhere else, so `https://host/NODE/v2/...` works for none of\n"
+        "them, and `/v2/NODE/...` rewritten on its way would show each client other names, addresses and token scopes than\n"
+        "the node behind signs and checks. Use `method: subdomain` or `method: port`. One address with prefixes is what a\n"
+        "virtual is for: its `owns` says which registry answers for which prefix.",
+        proxied.by_path,
+    ),
+    _error(
+        "P2",
+        "one address for two behind a proxy",
+        "nginx tells nodes apart by name and port. Of two with the same ones it would serve the first alone; and a port on\n"
+        "which a node of the host listens itself, or at which nodes have a port each, can not be nginx's for names as well.",
+        proxied.address_twice,
+    ),
+    _error(
+        "P3",
+        "a proxy that says too little",
+        "`method: subdomain` needs the `domain` below which nodes have their names, or each node a `proxy: {name: ...}`;\n"
+        "`method: port` a `proxy: {port: ...}` at each node, other than the one where the node itself listens. A node's\n"
+        "`proxy` means nothing on a host without one.",
+        proxied.too_little,
     ),
     _later("R1", "prod without a replica in a second failure domain"),
     _later("R2", "prod without a backup, or with one beside its primary"),
