@@ -162,14 +162,18 @@ def units() -> None:
 
 
 def nginx(configuration: str, former: str, pending: str) -> None:
-    """Runs on the files that lie there now. When it refuses them, what ``keep`` copied to ``former`` comes back."""
+    """Runs on the files that lie there now. When it refuses them, what ``keep`` copied to ``former`` comes back; until it
+    was told of them it serves on as before, and is not told anything else."""
+    told = False
     try:
         check_nginx(configuration)
         unit("enable", NGINX)
+        told = True
         unit("reload-or-restart", NGINX)
     except (Refused, OSError):
         if former:
             restore(former, pending)
+        if former and told:
             run("systemctl", "try-reload-or-restart", NGINX, check=False)
         raise
 

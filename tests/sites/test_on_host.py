@@ -236,3 +236,42 @@ def test_what_a_folder_takes_counts_a_file_with_two_names_once(tmp_path: Path) -
         str(tmp_path): once,
         str(tmp_path / "nothing"): 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("failing", "said", "told"),
+    [
+        ("nginx -T", "test failed", []),
+        ("conflict", "another file of nginx has a server of this name", []),
+        ("systemctl reload-or-restart", "systemctl reload-or-restart", ["reload-or-restart", "try-reload-or-restart"]),
+        ("", "", ["reload-or-restart"]),
+    ],
+)
+def test_what_nginx_refuses_gives_way_to_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, said: str, told: list[str]
+) -> None:
+    conf, former, pending = tmp_path / "towpath.conf", tmp_path / "former", tmp_path / "pending"
+    put(conf, b"before", 0o644)
+    change.keep(str(former), [str(conf)], str(pending))
+    put(pending, b"on trial")
+    put(conf, b"after", 0o644)
+    verbs: list[str] = []
+
+    def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        line = " ".join(words)
+        if words[0] == "systemctl" and "reload" in words[1]:
+            verbs.append(words[1])
+        warning = 'nginx: [warn] conflicting server name "a" on 0.0.0.0:443, ignored' if failing == "conflict" else ""
+        failed = bool(failing) and line.startswith(failing)
+        if failed and check:
+            raise change.Refused("nginx: configuration file test failed")
+        return subprocess.CompletedProcess(words, int(failed), f"# configuration file {conf}:\n", warning)
+
+    monkeypatch.setattr(change, "run", run)
+    if not failing:
+        change.nginx(str(conf), str(former), str(pending))
+        assert (conf.read_bytes(), verbs) == (b"after", told)
+        return
+    with pytest.raises(change.Refused, match=said):
+        change.nginx(str(conf), str(former), str(pending))
+    assert (conf.read_bytes(), verbs) == (b"before", told)
