@@ -257,11 +257,9 @@ async def _roll_out(
     from sites.rollout.waves import waves
 
     gate = Gate(deployment.engine, deployment.trust)
-
-    def watch(host: str, text: str) -> None:
-        out.talk(f"{host}  {text}")
-
-    rollout = Rollout(deployment.topology, hosts, plans, deployment.urls, gate, locks, watch)
+    rollout = Rollout(
+        deployment.topology, hosts, plans, deployment.urls, gate, locks, lambda host, text: out.talk(f"{host}  {text}")
+    )
     idle = [
         name for name, each in plans.items() if not any(unit.active == "active" for unit in each.facts.units.values())
     ]
