@@ -108,8 +108,7 @@ async def apply(
     """Bring the hosts to what the topology says: a canary host first, each node through its health gate.
 
     Run it again after a failure: it goes on from where it stopped."""
-    from sites.rollout.addresses import check_names
-    from sites.rollout.locks import locked
+    from sites.rollout import addresses, locks
     from towpath import figures
     from towpath.leaving import check, left_behind, planned, remember, talk_of
 
@@ -135,12 +134,12 @@ async def apply(
                 out.talk("Nothing to do.")
                 figures.applied(workspace, out)
                 return left_behind(found, Exit.DONE, out)
-            await check_names(deployment.public_urls(found.changing))
-            async with locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as locks:
-                found = found.under(locks, await planned(deployment, hosts))  # what another run did meanwhile
+            await addresses.check_names(deployment.public_urls(found.changing))
+            async with locks.locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as held:
+                found = found.under(held, await planned(deployment, hosts))  # what another run did meanwhile
                 _check(plan, deployment, found.plans, workspace)
                 check(found, leave, deployment)
-                results = await _roll_out(deployment, hosts, found.plans, locks, out)
+                results = await _roll_out(deployment, hosts, found.plans, held, out)
         remember(workspace.state, deployment, found, results)
         if all(each.error is None for each in results):
             figures.applied(workspace, out)
