@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         from registry_node.settings import SettingsInvalid  # noqa: PLC0415 - not before the node's own imports
 
-        if not isinstance(error, (SettingsInvalid, OSError)):
+        if not isinstance(error, SettingsInvalid):  # a file that cannot be read is one; other errors are no file's
             raise
         return _refuse("settings-invalid", str(error))
     return 0
