@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-RECORD = 16384  # bytes of plain text in the largest TLS record; OpenSSL takes and gives one at a time
+RECORD = 16384  # bytes of plain text in the largest TLS record
 _PIECE = 128 * 1024  # bytes between two system calls; a connection that is lent holds up to three times that
 
 
