@@ -16,7 +16,9 @@ help: ## this list
 demo: setup ## one image travels from a push to prod in two sites, told step by step (KEEP=1 leaves it running, IMAGE= brings your own)
 	@$(BIN)/python scripts/demo
 
-test: setup lint types imports tests lab ## every check and every test that this machine can run
+# The lab mostly waits for its hosts, so it runs beside the other tests; each shows its output when it is done.
+test: setup lint types imports ## every check and every test that this machine can run
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests lab
 
 setup: $(VENV)/.ready ## the virtual environment, from the lock file with hashes
 
