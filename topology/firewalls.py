@@ -17,7 +17,8 @@ def _network(value: Any) -> IpNetwork:
     if isinstance(value, IpNetwork):
         return value
     try:
-        return ipaddress.ip_network(value if isinstance(value, str) else "")
+        # An address may name an interface after its "%", in any characters at all: no packet filter knows one by that.
+        return ipaddress.ip_network(value if isinstance(value, str) and "%" not in value else "")
     except ValueError:
         raise ValueError(f"should be a network such as 10.0.0.0/8 or fd00::/8, or one address{_meant(value)}") from None
 
@@ -25,7 +26,9 @@ def _network(value: Any) -> IpNetwork:
 def _meant(value: Any) -> str:
     """What an address with a prefix that is too short for it was probably meant to be."""
     try:
-        return f"; the network of {value} is {ipaddress.ip_network(value, strict=False)}" if "/" in value else ""
+        if "/" not in value or "%" in value:
+            return ""
+        return f"; the network of {value} is {ipaddress.ip_network(value, strict=False)}"
     except (ValueError, TypeError):
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -26,6 +27,17 @@ class PathFacts(_Said):
 
 def _words(said: Any) -> Any:
     return said.split() if isinstance(said, str) else said
+
+
+def _address(said: Any) -> Any:
+    """An IP address; "" for what is none, such as the UNKNOWN of an sshd that no socket leads to."""
+    if not isinstance(said, str):
+        return said
+    try:
+        found = ipaddress.ip_address(said.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 class UnitFacts(_Said):
@@ -122,7 +134,7 @@ class HostFacts(_Said):
     trees: dict[str, TreeFacts] = {}  # by release: those that nodes run or shall run
     at_rest: dict[str, AtRestFacts] = {}  # by the nodes' data folders: each may be a mount of its own
     table: str | None = None
-    asked_from: str = ""
+    asked_from: Annotated[str, BeforeValidator(_address)] = ""
     earlier: Earlier = Earlier()
     nginx: str = ""  # its program; "": not installed
 

@@ -160,6 +160,11 @@ def test_nobody_shuts_himself_out(host: DesiredHost) -> None:
         assert unfit(host, deployed.facts(host, asked_from=within)) == []
 
 
+@pytest.mark.parametrize("said", ["UNKNOWN", "::ffff:10.1.0.12", "fd12::1%eth0"])
+def test_what_sshd_calls_us_by_may_be_no_plain_address(host: DesiredHost, said: str) -> None:
+    assert unfit(host, deployed.facts(host, asked_from=said)) == []
+
+
 def test_without_a_firewall_neither_matters(open_host: DesiredHost) -> None:
     assert unfit(open_host, deployed.facts(open_host, table=None, asked_from="172.16.0.9")) == []
 
