@@ -26,6 +26,7 @@ from typing import Any
 
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NeedDaemonReload", "DropInPaths")
+CIPHERED = frozenset({"PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BITLK", "FVAULT2"})  # cryptsetup(8), --type
 MOST = 100  # names of files that differ in a release
 
 
@@ -180,10 +181,11 @@ def devices(path: Path, kind: str, source: str, system: Path) -> list[Path]:
 
 def encryption(device: Path) -> str:
     """``LUKS2``, ``PLAIN`` ... of a block device (its folder below /sys/dev/block), by device mapper's name for it
-    (cryptsetup writes CRYPT-TYPE-UUID-NAME); "" unless it or all that it lies on are encrypted."""
+    (cryptsetup writes CRYPT-TYPE-UUID-NAME, also of VERITY and INTEGRITY, which hide nothing); "" unless it or all that
+    it lies on are encrypted."""
     mapped = text(str(device / "dm/uuid")) or ""
-    if mapped.startswith("CRYPT-"):
-        return mapped.split("-")[1].strip()
+    if mapped.startswith("CRYPT-") and (kind := mapped.split("-")[1].strip()) in CIPHERED:
+        return kind
     below = sorted((device / "slaves").iterdir()) if (device / "slaves").is_dir() else []
     found = [encryption(each) for each in below]
     return found[0] if found and all(found) else ""

@@ -106,6 +106,14 @@ def test_a_volume_on_a_luks_device_and_one_half_on_it(tmp_path: Path) -> None:
     assert encryption(block(tmp_path, "253:2", "LVM-def", on=("253:0", "8:1"))) == ""
 
 
+def test_integrity_and_verity_are_no_encryption(tmp_path: Path) -> None:
+    block(tmp_path, "8:1")
+    block(tmp_path, "253:0", "CRYPT-LUKS2-0123-data")
+    assert encryption(block(tmp_path, "253:1", "CRYPT-INTEGRITY-data", on=("8:1",))) == ""
+    assert encryption(block(tmp_path, "253:2", "CRYPT-VERITY-0123-data", on=("8:1",))) == ""
+    assert encryption(block(tmp_path, "253:3", "CRYPT-INTEGRITY-data", on=("253:0",))) == "LUKS2"
+
+
 def mount(system: Path, line: str) -> None:
     (system / "proc/self").mkdir(parents=True, exist_ok=True)
     (system / "proc/self/mountinfo").write_text(f"1 0 0:1 / / rw - overlay overlay rw\n{line}\n")
