@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from sites.hosts import HostError
 from topology.model import ExternalNode, Placed
 from topology.proxies import public_address
 from towpath.exits import Exit
@@ -34,14 +33,15 @@ def authority_of(workspace: Workspace, name: str) -> str:
     topology, node = workspace.topology, workspace.topology.nodes[name]
     if not isinstance(node, Placed) or node.tls is not None or topology.tls is None:
         return ""
-    path = topology.base / topology.tls.ca.cert
+    from sites.settings import trust
+
     try:
-        return Path(path).read_text()
-    except OSError as error:
+        return (trust.authority_of(topology) or b"").decode()
+    except HostError as error:
         raise Problem(
             "no-authority",
-            f"the certificate of the topology's authority cannot be read: {error}",
+            f"the topology's authority cannot be shown: {error.what}",
             where="tls.ca.cert",
-            next=f"put it at {path}: clients must be given it",
+            next=f"put its certificate at {topology.base / topology.tls.ca.cert}: clients must be given it",
             exit=Exit.USAGE,
         ) from None

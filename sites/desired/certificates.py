@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sites.desired.inventory import Target
 from sites.hosts import HostError, HostErrors
+from sites.settings.trust import authority_of
 from sites.state import write_private
 from topology.model import Placed, Topology
 from topology.proxies import public_address
@@ -64,10 +65,7 @@ def pairs_of(topology: Topology, targets: Mapping[str, Target], kept: Path, now:
 
 def trusted(topology: Topology) -> bytes | None:
     """The authority's certificate: what the nodes and we believe beside the system's authorities. Raises HostError."""
-    if topology.tls is None:
-        return None
-    path = topology.base / topology.tls.ca.cert
-    return _file(path, "tls.ca.cert")
+    return authority_of(topology)
 
 
 def _pair(topology: Topology, node: str, target: Target, kept: Path, now: datetime) -> Pair | None:

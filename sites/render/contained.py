@@ -12,6 +12,7 @@ from registry_node.settings import CHANGEABLE, NodeSettings, Tls
 from sites.settings.addresses import Address
 from sites.settings.fronts import Reach
 from sites.settings.node_settings import Placement, settings_of
+from sites.settings.trust import authority_of
 from topology.model import ExternalNode, LocalNode, MirrorNode, Placed, Topology
 from topology.proxies import public_address
 
@@ -126,7 +127,7 @@ def _authorities(topology: Topology, reach: Mapping[str, Reach]) -> Iterator[tup
         if way.ca:
             yield name, way.ca.read_text()
         elif isinstance(node, Placed) and topology.tls and not node.tls:
-            yield name, (topology.base / topology.tls.ca.cert).read_text()
+            yield name, (authority_of(topology) or b"").decode()
 
 
 def _without_neighbours(topology: Topology) -> Topology:

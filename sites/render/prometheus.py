@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from sites.render.contained import address_of, scheme_of
 from sites.render.texts import text_of
+from sites.settings.trust import authority_of
 from topology.model import LocalNode, Placed, Topology
 
 _REQUESTS = "registry_http_requests_total"
@@ -56,10 +57,10 @@ def scrape(topology: Topology, names: Sequence[str]) -> str:
 
 
 def authority(topology: Topology, names: Sequence[str]) -> bytes | None:
-    """The certificate that the configuration names as AUTHORITY; None: it names none. Raises OSError."""
+    """The certificate that the configuration names as AUTHORITY; None: it names none. Raises HostError."""
     if topology.tls is None or not any(job.authority for job in _jobs(topology, names)):
         return None
-    return (topology.base / topology.tls.ca.cert).read_bytes()
+    return authority_of(topology)
 
 
 def _jobs(topology: Topology, names: Sequence[str]) -> Iterator[Job]:

@@ -57,6 +57,15 @@ def test_the_authority_comes_along_and_is_named(files: Path) -> None:
     assert job["tls_config"] == {"ca_file": "towpath-ca.crt"}
 
 
+KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQ==\n-----END PRIVATE KEY-----\n"
+
+
+def test_a_key_beside_the_authority_s_certificate_is_given_to_nobody(render: Render, folder: Path) -> None:
+    for both in (KEY + PEM, PEM + KEY):
+        (folder / "ca.crt").write_text(both)
+        assert render("prometheus")["towpath-ca.crt"] == PEM
+
+
 def test_certificates_of_a_node_s_own_are_judged_by_the_system(render: Render, folder: Path) -> None:
     """Its issuer is not in the topology, and the topology's authority did not sign it."""
     text = (folder / "topology.yaml").read_text()
