@@ -127,6 +127,7 @@ async def _contents(
             return Content(unasked="it does not run")
         at = _url(deployment, host, node)
         sisters = {} if everything else sisters_of(deployment, node.told.scope)
+        sisters = {name: url for name, url in sisters.items() if url != at}  # itself, when it moves and keeps its name
         return await content_of(gate, at, sisters) if at else Content(unasked="its address is not known")
 
     asked = [(host, each) for host, each in _leaving(plans) if each.holds_content]

@@ -82,6 +82,7 @@ HOST_EXITS = {  # wrong input; the other host errors are failures
     "host-locked": Exit.CONFLICT,
     "at-rest-not-shown": Exit.REFUSED,
     "replica-does-not-fit": Exit.REFUSED,
+    "host-of-another-topology": Exit.REFUSED,
     "removal-protected": Exit.REFUSED,
     "removal-not-empty": Exit.REFUSED,
     "removal-unasked": Exit.REFUSED,

@@ -16,7 +16,7 @@ from sites.desired.protection import remembered, said
 from sites.desired.proxy import DesiredProxy
 from sites.hosts import HostError, HostErrors
 from sites.loopback.placement import logins_of, robot_token
-from sites.planning.admission import objections
+from sites.planning.admission import objections, of_others
 from sites.planning.at_rest import not_encrypted
 from sites.planning.clocks import wrong_clock
 from sites.planning.facts import HostFacts, RecordedNode
@@ -49,8 +49,11 @@ class Deployment:
 
     @property
     def left(self) -> dict[str, DesiredHost]:
-        """Hosts to which an earlier apply brought nodes and that have none in the topology now."""
-        gone = {name: each.target(name) for name, each in self.before.items() if name not in self.targets}
+        """Hosts to which an earlier apply brought nodes and that have none in the topology now. One that the topology calls
+        by another name is not gone."""
+        there = {(each.address, each.port) for each in self.targets.values()}
+        before = {name: each for name, each in self.before.items() if (each.address, each.port) not in there}
+        gone = {name: each.target(name) for name, each in before.items() if name not in self.targets}
         return {name: DesiredHost(target, self.release, (), ()) for name, target in gone.items()}
 
     def public_urls(self, hosts: Iterable[str]) -> dict[str, str]:
@@ -60,6 +63,7 @@ class Deployment:
     def plans(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
         """Of hosts of the topology, and of those that left it. Raises HostErrors: every host that cannot be what it must
         be."""
+        self._insist_ours(facts)
         errors = [
             error for name, each in facts.items() if name in self.hosts for error in unfit(self.hosts[name], each)
         ]
@@ -71,10 +75,17 @@ class Deployment:
         return {name: self._plan(name, each) for name, each in facts.items()}
 
     def removal_of_all(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
-        """Every node of every host leaves."""
+        """Every node of every host leaves. Raises HostErrors: hosts of another topology."""
+        self._insist_ours(facts)
         hosts = {**self.left, **self.hosts}
         bare = {name: replace(hosts[name], directories=(), nodes=(), parts=(), proxy=DesiredProxy()) for name in facts}
         return {name: self._leave(_beside_nodes(vacated(bare[name], each))) for name, each in facts.items()}
+
+    def _insist_ours(self, facts: Mapping[str, HostFacts]) -> None:
+        """What an inventory lists and we do not leaves: it must be ours."""
+        own = self.topology.metadata.name
+        if errors := [error for name, each in facts.items() for error in of_others(name, own, each)]:
+            raise HostErrors(errors)
 
     def _plan(self, name: str, facts: HostFacts) -> HostPlan:
         if name not in self.hosts:

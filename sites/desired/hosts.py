@@ -66,6 +66,7 @@ class DesiredHost:
     parts: tuple[Part, ...] = ()
     admitted: tuple[IpNetwork, ...] | None = None
     proxy: DesiredProxy = field(default_factory=DesiredProxy)
+    topology: str = ""  # its name
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -91,9 +92,8 @@ def _host(topology: Topology, target: Target, given: Mapping[str, Given], releas
     nodes = tuple(_node(topology, each, given, release) for each in target.nodes)
     admitted = firewall.admitted(topology, target.site, target.name)
     filters = () if admitted is None else (firewall.part(topology, target.nodes, admitted),)
-    return DesiredHost(
-        target, release, _shared(), nodes, (logs.part(), *filters), admitted, proxy_of(topology, target, given)
-    )
+    parts, proxy = (logs.part(), *filters), proxy_of(topology, target, given)
+    return DesiredHost(target, release, _shared(), nodes, parts, admitted, proxy, topology.metadata.name)
 
 
 def _shared() -> tuple[Directory, ...]:
@@ -166,6 +166,7 @@ def recorded(host: DesiredHost) -> bytes:
     owned += [(node.name, each) for node in host.nodes for each in node.directories]
     told = {
         "format": 1,
+        "topology": host.topology,
         "files": files,
         "links": {node.link[0]: {"target": node.link[1], "node": node.name} for node in host.nodes},
         "units": {each.unit: each.name for each in host.nodes},

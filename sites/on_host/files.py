@@ -54,6 +54,8 @@ def discard(path: str, target: str, note: str) -> None:
     source, place = ours(path), ours(target)
     if not os.path.lexists(source):
         return
+    if source.is_mount():
+        raise Refused(f"{source} is a mount of its own; umount it, its data stays there, and run this again")
     if os.path.lexists(place):
         raise Refused(f"{place} is in the way")
     write(Path(f"{place}.json"), note.encode())

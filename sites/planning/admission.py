@@ -1,4 +1,5 @@
-"""Whether a host's firewall may be laid down: nft is there, and it would not shut out the machine where apply runs."""
+"""Whether a host may be changed: its nodes are of this topology; and its firewall be laid down: nft is there, and it would
+not shut out the machine where apply runs."""
 
 from __future__ import annotations
 
@@ -9,6 +10,20 @@ from sites.desired.firewall import lets_in
 from sites.desired.hosts import DesiredHost
 from sites.hosts import HostError
 from sites.planning.facts import HostFacts
+
+
+def of_others(name: str, topology: str, facts: HostFacts) -> Iterator[HostError]:
+    """Why not, when another topology's nodes are there: they would be taken for nodes that left this one."""
+    theirs = facts.inventory.topology if facts.inventory else ""
+    if theirs and theirs != topology:
+        yield HostError(
+            "host-of-another-topology",
+            f"host {name} has nodes of topology {theirs}; nothing was changed",
+            where=f"{layout.INVENTORY} on it",
+            why=f"a host is of one topology; {topology} would remove the nodes that it does not name",
+            next=f"give another host; or, if {topology} has left it: towpath apply --forget {name}; or, if {theirs} is this "
+            f"topology's former name: write {topology} there",
+        )
 
 
 def objections(host: DesiredHost, facts: HostFacts) -> Iterator[HostError]:

@@ -91,6 +91,7 @@ class RecordedNode(_Said):
 class Recorded(_Said):
     """The inventory that an earlier apply left on the host: path -> what it laid down."""
 
+    topology: str = ""  # whose nodes these are; "": an earlier towpath did not say
     files: dict[str, dict[str, Any]] = {}
     links: dict[str, dict[str, Any]] = {}
     units: dict[str, str] = {}

@@ -128,7 +128,8 @@ def _taking_away(part: RecordedPart, facts: HostFacts) -> Iterator[Action]:
     unit = facts.units.get(part.unit)
     if unit is not None and unit.loaded == "loaded" and "towpath" in part.unit:
         yield Unit("disable", part.unit)
-    yield from (Remove(path) for path in part.files if layout.named_ours(path))
+    there = {path: facts.paths.get(path) for path in part.files if layout.named_ours(path)}
+    yield from (Remove(path) for path, each in there.items() if each and each.kind in ("file", "link"))
     if part.unit:
         yield ReloadUnits()
 

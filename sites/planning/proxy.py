@@ -73,7 +73,7 @@ def unfit_proxy(host: DesiredHost, facts: HostFacts) -> list[HostError]:
 def _laid_down(facts: HostFacts) -> list[str]:
     """The files of an earlier proxy that are still there."""
     listed = facts.inventory.files if facts.inventory else {}
-    ours = [path for path in listed if path == _NGINX or path.startswith(f"{layout.PROXY}/")]
+    ours = [path for path in listed if path in (_NGINX, f"{layout.PROXY}/{path.rpartition('/')[2]}")]
     return [path for path in ours if facts.paths.get(path) is not None]
 
 

@@ -126,9 +126,10 @@ def _actions(node: str, told: RecordedNode, facts: HostFacts, now: datetime) -> 
     elif unit is not None and unit.active not in ("inactive", "failed", ""):
         yield Unit("stop", layout.unit(node))
     place = str(layout.TRASH / discarded(node, now))
+    since = max(now.timestamp(), facts.time)
     yield MakeDirectory(Directory(str(layout.TRASH), 0o700))
     note = {"node": node, "kind": told.kind, "scope": told.scope, "since": now.timestamp()}
-    until = (now + _term(told)).timestamp()
+    until = since + _term(told).total_seconds()  # by the later of both clocks
     yield Discard(str(layout.data(node)), place, json.dumps({**note, "until": until}))
     listed = [*facts.inventory.files, *facts.inventory.links]
     files = tuple(each for each in listed if _owner(each) == node)
@@ -159,10 +160,11 @@ def _not_ours(facts: HostFacts, leaving: Collection[str]) -> list[str]:
 
 
 def _over(target: Target, facts: HostFacts, now: datetime) -> Iterator[tuple[Action, Row]]:
-    """The trash whose term is over."""
+    """The trash whose term is over by both clocks, ours and the host's: one that jumped ahead throws nothing away."""
+    clock = min(now.timestamp(), facts.time)
     for name, note in sorted(facts.earlier.trash.items()):
         until = _until(note)
-        if _DISCARDED.fullmatch(name) and until is not None and until <= now.timestamp():
+        if _DISCARDED.fullmatch(name) and until is not None and until <= clock:
             action = Empty(str(layout.TRASH / name))
             day = datetime.fromtimestamp(until, UTC).date().isoformat()
             yield action, _row(target, "", DESTROY, "trash", f"{name}: its term ended on {day}", action)

@@ -130,3 +130,12 @@ def test_a_release_that_a_link_names_is_never_swept(host: Path) -> None:
     assert set(told["came"]) == {"one", "two", "three", "four"}
     change.sweep(str(folder), ["one", "two", "three"], str(links), str(former))
     assert sorted(each.name for each in folder.iterdir()) == ["four", "one", "two"]
+
+
+def test_data_that_is_a_mount_of_its_own_is_left_where_it_is(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, place = host / "data" / "n", host / "data" / ".trash" / "n-1"
+    laid(mine / "blob")
+    monkeypatch.setattr(files.Path, "is_mount", lambda path: path == mine)
+    with pytest.raises(change.Refused, match="mount of its own; umount it"):
+        change.discard(str(mine), str(place), "{}")
+    assert (mine / "blob").exists() and not list(place.parent.iterdir())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sites.desired import layout
-from sites.desired.deployment import unfit
+from sites.desired.deployment import Deployment, deployment, unfit
+from sites.hosts import HostErrors
+from sites.remembered import RememberedHost, RememberedNode
+from sites.state import StateFolder
 from tests.sites import deployed
 
 UNIT = layout.unit("sandbox-1")
@@ -39,3 +43,34 @@ def test_a_full_disk_does_not_matter_to_a_host_that_has_the_release(tmp_path: Pa
     base = deployed.folder(tmp_path)
     host = deployed.hosts(deployed.topology(base), base)["eu-1"]
     assert unfit(host, deployed.facts(host, disk={"total": 2**30, "free": 0})) == []
+
+
+def made(base: Path) -> Deployment:
+    return deployment(deployed.topology(deployed.folder(base)), StateFolder(base / "state"))
+
+
+def remembered(address: str, port: int, node: str) -> RememberedHost:
+    nodes = {node: RememberedNode(url=f"https://{address}:5001")}
+    return RememberedHost(site="eu", address=address, port=port, nodes=nodes)
+
+
+def test_a_host_that_is_called_by_another_name_now_has_not_left(tmp_path: Path) -> None:
+    before = {
+        "formerly": remembered("10.1.0.12", 2222, "ci-2"),
+        "gone": remembered("10.1.0.12", 22, "ci-9"),
+        "eu-1": remembered("10.1.0.11", 22, "sandbox-1"),
+    }
+    assert list(replace(made(tmp_path), before=before).left) == ["gone"]
+
+
+def test_nodes_of_another_topology_on_a_host_are_not_taken_for_ones_that_left(tmp_path: Path) -> None:
+    ours = made(tmp_path)
+    host = ours.hosts["eu-2"]
+    of_others = {"eu-2": deployed.facts(replace(host, topology="other"))}
+    for step in (ours.plans, ours.removal_of_all):
+        with pytest.raises(HostErrors) as refused:
+            step(of_others)
+        (error,) = refused.value.errors
+        assert (error.code, "topology other" in error.what) == ("host-of-another-topology", True)
+    before_it_was_said = {"eu-2": deployed.facts(replace(host, topology=""))}
+    assert set(ours.plans({"eu-2": deployed.facts(host)})) == set(ours.plans(before_it_was_said)) == {"eu-2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost
-from sites.planning.actions import Unit
-from sites.planning.facts import HostFacts
+from sites.planning.actions import Remove, Unit
+from sites.planning.facts import HostFacts, PathFacts, RecordedPart
+from sites.planning.parts import with_parts
 from sites.planning.plan import HostPlan, host_plan
+from sites.planning.proxy import with_proxy
 from sites.planning.removal import vacated, with_removal
 from sites.planning.removal_actions import Discard, Empty, Prune, Sweep
 from tests.sites import deployed
@@ -145,12 +148,39 @@ def test_trash_goes_when_its_term_is_over_and_not_before(host: DesiredHost) -> N
         "..": {"until": 0},
         "mine": {"until": 0},
     }
-    facts = deployed.facts(host, earlier={"trash": there})
+    facts = deployed.facts(host, earlier={"trash": there}, time=NOW.timestamp())
     plan = planned(host, facts)
     assert rows(plan) == [("-", "", "trash", "ci-1-20261001T000000Z: its term ended on 2026-11-23")]
     assert [each for each in plan.finish if isinstance(each, Empty)] == [
         Empty("/var/lib/towpath/.trash/ci-1-20261001T000000Z")
     ]
+
+
+def test_no_clock_that_is_off_shortens_the_term_of_trash(host: DesiredHost) -> None:
+    day = timedelta(days=1)
+    there = {"ci-1-20261001T000000Z": {"until": (NOW + day).timestamp()}}
+    behind = deployed.facts(host, earlier={"trash": there}, time=NOW.timestamp())
+    assert rows(with_removal(host_plan(host, behind), NOW + 40 * day)) == [], "ours jumped ahead"
+    ahead = deployed.facts(host, earlier={"trash": there}, time=(NOW + 40 * day).timestamp())
+    assert rows(planned(host, ahead)) == [], "the host's did"
+    removal = planned(without(host, "ci-2"), ahead).removal
+    assert removal is not None
+    (data,) = (each for each in removal.leaving[0].actions if isinstance(each, Discard))
+    assert json.loads(data.note)["until"] == (NOW + 70 * day).timestamp()
+
+
+@pytest.mark.attack("A-edited-inventory")
+def test_of_parts_and_proxies_that_an_inventory_lists_only_files_of_ours_go(host: DesiredHost) -> None:
+    facts = deployed.facts(host)
+    assert facts.inventory is not None
+    folder, file = PathFacts(kind="directory"), PathFacts(kind="file", sha256="0" * 64)
+    there = {"/var/lib/towpath": folder, "/etc/x/towpath.conf": file, "/etc/towpath/.proxy/../../passwd": file}
+    parts = {**facts.inventory.parts, "old": RecordedPart(files={path: {} for path in there})}
+    facts = edited(facts, parts=parts, files={**facts.inventory.files, **{path: {"node": ""} for path in there}})
+    facts = facts.model_copy(update={"paths": {**facts.paths, **there}})
+    plan = with_proxy(with_parts(host_plan(host, facts)))
+    told = [each.path for each in (*plan.finish, *plan.proxy.actions) if isinstance(each, Remove)]
+    assert told == ["/etc/x/towpath.conf"]
 
 
 def earlier(links: dict[str, str], former: dict[str, str], came: tuple[str, ...]) -> dict[str, Any]:
