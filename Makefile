@@ -48,6 +48,9 @@ tests: setup ## all tests but the lab's; those whose tools are missing say so
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not lab" $(PYTEST_ARGS)
 
 lab: setup ## plan and apply on four real systemd hosts that boot inside this machine (root, mmdebstrap, systemd-nspawn)
+	@$(BIN)/pytest -m "lab and not slow" $(PYTEST_ARGS) tests/lab
+
+lab-whole: setup ## the lab with its long stories too: an upgrade under load, a lost host, a line that is cut, the rest of the guide
 	@$(BIN)/pytest -m lab $(PYTEST_ARGS) tests/lab
 
 lab-figures: setup ## how long plan, apply and drift take, over 45 ms and for 1,000 hosts (figures only)

@@ -58,6 +58,7 @@ def test_three_bare_hosts_become_a_running_topology(reader: Reader) -> None:
     assert '"Os": "linux"' in said[4]
 
 
+@pytest.mark.slow
 def test_an_upgrade_and_the_way_back(reader: Reader, tmp_path: Path) -> None:
     newer = releases.added(tmp_path / "newer", "registry_node/app.py", "# the next release")
     there, back = blocks(GUIDE, "Upgrade and rollback")
@@ -74,6 +75,7 @@ def _releases(lab: Lab) -> dict[str, str]:
     return {host: lab.on(host, "readlink /opt/towpath/nodes/* | sort -u").stdout.strip() for host in HOSTS}
 
 
+@pytest.mark.slow
 def test_a_host_is_replaced(reader: Reader) -> None:
     lab = reader.lab
     lab.reset("eu-2")

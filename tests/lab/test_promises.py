@@ -19,7 +19,7 @@ from tests.lab.company import Company
 from tests.lab.lab import Lab
 from topology.load import load
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(600)]
 KEPT = """\
 apiVersion: towpath/v1
 kind: Topology
