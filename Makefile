@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Compiled modules halve the start of every command; some environments switch them off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test setup fast fuzz lint types imports tests lab lab-figures conformance bench bench-quick lock clean
+.PHONY: help demo test setup fast fuzz lint types imports tests lab lab-whole lab-figures conformance bench bench-quick lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
