@@ -16,9 +16,9 @@ help: ## this list
 demo: setup ## one image travels from a push to prod in two sites, told step by step (KEEP=1 leaves it running, IMAGE= brings your own)
 	@$(BIN)/python scripts/demo
 
-# The lab mostly waits for its hosts, so it runs beside the other tests; each shows its output when it is done.
+# The lab mostly waits for its hosts, so it runs beside the other tests; their dots mix, their summaries do not.
 test: setup lint types imports ## every check and every test that this machine can run
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests lab
+	@$(MAKE) --no-print-directory --jobs=2 tests lab
 
 setup: $(VENV)/.ready ## the virtual environment, from the lock file with hashes
 
