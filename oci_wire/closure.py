@@ -31,7 +31,7 @@ from oci_wire.errors import (
 )
 from oci_wire.extension import ClosureReport
 from oci_wire.manifest import ACCEPTED, Manifest
-from oci_wire.registry import Call, Lister, Reader
+from oci_wire.registry import Call, Lister, Reader, every
 from oci_wire.verify import verified
 
 T = TypeVar("T")
@@ -227,12 +227,9 @@ class _Walk:
                 yield found
 
     async def _referrers(self, subject: Digest) -> AsyncIterator[Descriptor]:
-        after: str | None = ""
-        while after is not None:
-            page = await self.source.referrers(self.call, self.repository, subject, after=after)
-            for descriptor in page.items:
-                yield descriptor
-            after = page.next
+        source, repository = self.source, self.repository
+        async for each in every(lambda after: source.referrers(self.call, repository, subject, after=after)):
+            yield each
 
     async def _tagged(self, subject: Digest) -> Sequence[Link]:
         """What the tags that are named after a digest lead to; most digests have none."""

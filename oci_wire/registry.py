@@ -8,7 +8,7 @@ Source: OCI distribution-spec 1.1.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +123,16 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     next: str | None = None
+
+
+async def every(page_after: Callable[[str], Awaitable[Page[T]]]) -> AsyncIterator[T]:
+    """All items of a list, page by page, read as they are needed. Raises what reading a page raises."""
+    after: str | None = ""
+    while after is not None:
+        page = await page_after(after)
+        for item in page.items:
+            yield item
+        after = page.next
 
 
 class Reader(Protocol):

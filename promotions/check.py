@@ -16,7 +16,7 @@ from promotions.bounded import for_each
 from promotions.place import Place
 from promotions.progress import BlobMoved, Watch, unwatched
 from promotions.retry import RetryPolicy
-from promotions.transfer import Closure
+from promotions.transfer import Closure, referrers_of
 
 _ABSENT_OR_WRONG = (BlobUnknown, ManifestUnknown, ManifestInvalid, NameUnknown, DigestInvalid, SizeInvalid)
 
@@ -89,11 +89,6 @@ class Check:
 
     async def _listed(self, link: Link) -> str:
         assert link.manifest is not None and link.parent is not None
-        listed: set[Digest] = set()
-        after: str | None = ""
-        while after is not None:
-            page = await self.place.registry.referrers(self.call, self.place.repository, link.parent, after=after)
-            listed |= {each.digest for each in page.items}
-            after = page.next
+        listed = await referrers_of(self.place, self.call, link.parent)
         missing = {each.digest for each in link.manifest.children} - listed
         return f"{len(missing)} referrers are not listed" if missing else ""

@@ -17,7 +17,7 @@ from typing import Any
 from oci_wire.closure import Kind, walk
 from oci_wire.digest import Digest
 from oci_wire.extension import TagChange
-from oci_wire.registry import Call
+from oci_wire.registry import Call, every
 from promotions.commit import Committer, in_transactions
 from promotions.ledger import Ledger
 from promotions.outcome import Refused
@@ -132,12 +132,9 @@ class Cleaner:
         return facts, sizes
 
     async def _repositories(self, node: str, call: Call) -> AsyncIterator[str]:
-        after: str | None = ""
-        while after is not None:
-            page = await self.registries.place(node, "any").registry.repositories(call, after=after)
-            for repository in page.items:
-                yield repository
-            after = page.next
+        registry = self.registries.place(node, "any").registry
+        async for repository in every(lambda after: registry.repositories(call, after=after)):
+            yield repository
 
     async def _remove(self, preview: Preview, repository: str, going: list[Decision], by: str) -> None:
         trash = self._rules(preview.scope).trash

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from identity.grants import matches
 from oci_wire.errors import NameUnknown
-from oci_wire.registry import Call, Registry
+from oci_wire.registry import Call, Registry, every
 from topology.filters import Filter
 
 
@@ -16,7 +16,7 @@ async def unmatched(registry: Registry, call: Call, filters: Sequence[Filter]) -
     there. Raises RegistryError."""
     waiting, about = list(filters), set[Filter]()
     holds = False
-    async for repository in _repositories(registry, call):
+    async for repository in every(lambda after: registry.repositories(call, after=after)):
         holds = True
         waiting = [each for each in waiting if each.of_tags or not matches(repository, (each.glob,))]
         asked = [each for each in waiting if each.of_tags and matches(repository, each.repositories)]
@@ -34,22 +34,12 @@ async def _fitted(
 ) -> tuple[set[Filter], bool]:
     """Those that fit a tag of the repository; and whether it has any."""
     fitted, some = set[Filter](), False
-    after: str | None = ""
-    while after is not None and len(fitted) < len(filters):
-        try:
-            page = await registry.tags(call, repository, after=after)
-        except NameUnknown:  # it went meanwhile
-            break
-        some = some or bool(page.items)
-        fitted |= {each for each in filters if any(matches(tag, (each.glob,)) for tag in page.items)}
-        after = page.next
+    try:
+        async for tag in every(lambda after: registry.tags(call, repository, after=after)):
+            some = True
+            fitted |= {each for each in filters if matches(tag, (each.glob,))}
+            if len(fitted) == len(filters):
+                break
+    except NameUnknown:  # it went meanwhile
+        pass
     return fitted, some
-
-
-async def _repositories(registry: Registry, call: Call) -> AsyncIterator[str]:
-    after: str | None = ""
-    while after is not None:
-        page = await registry.repositories(call, after=after)
-        for repository in page.items:
-            yield repository
-        after = page.next

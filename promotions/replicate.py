@@ -20,7 +20,7 @@ from identity.grants import matches
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
 from oci_wire.extension import TagChange, TagState
-from oci_wire.registry import Call
+from oci_wire.registry import Call, every
 from promotions.check import Check, TargetIncomplete
 from promotions.commit import Committer, NotShown, TagConflict, in_transactions
 from promotions.former import FormerNames
@@ -123,16 +123,10 @@ class Replicator:
 
     async def everything(self, edge: Replication) -> AsyncIterator[ReplicationReport]:
         """Reconciles: every repository of the source, page by page."""
-        call, after = Call(ACTOR), ""
-        source = self.registries.place(edge.source, "any")
-        while True:
-            page = await source.registry.repositories(call, after=after)
-            for repository in page.items:
-                if matches(repository, edge.repositories):
-                    yield await self.repository(edge, repository)
-            if page.next is None:
-                return
-            after = page.next
+        call, source = Call(ACTOR), self.registries.place(edge.source, "any").registry
+        async for repository in every(lambda after: source.repositories(call, after=after)):
+            if matches(repository, edge.repositories):
+                yield await self.repository(edge, repository)
 
     async def _target(
         self, edge: Replication, source: Place, wanted: TagSet | None, node: str, way: _Way

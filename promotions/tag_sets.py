@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from oci_wire.errors import ManifestUnknown, NameUnknown
 from oci_wire.extension import TagState
-from oci_wire.registry import Call
+from oci_wire.registry import Call, every
 from promotions.place import Place
 from promotions.transfer import current
 
@@ -38,17 +38,13 @@ async def _states(place: Place, call: Call) -> TagSet:
 
 async def _one_by_one(place: Place, call: Call) -> TagSet:
     found: dict[str, TagState] = {}
-    after: str | None = ""
-    while after is not None:
-        page = await place.registry.tags(call, place.repository, after=after)
-        for tag in page.items:
-            try:
-                digest = await current(place, call, tag)
-            except ManifestUnknown:
-                continue
-            if digest is not None:
-                found[tag] = TagState(tag=tag, digest=digest, rev=0, pushed=0.0)
-        after = page.next
+    async for tag in every(lambda after: place.registry.tags(call, place.repository, after=after)):
+        try:
+            digest = await current(place, call, tag)
+        except ManifestUnknown:
+            continue
+        if digest is not None:
+            found[tag] = TagState(tag=tag, digest=digest, rev=0, pushed=0.0)
     return found
 
 

@@ -23,7 +23,7 @@ from oci_wire.errors import (
     Unavailable,
 )
 from oci_wire.manifest import OCI_INDEX, Manifest
-from oci_wire.registry import Call
+from oci_wire.registry import Call, every
 from oci_wire.verify import verified
 from promotions.bounded import for_each
 from promotions.pace import Pace
@@ -204,13 +204,8 @@ async def has_manifest(place: Place, call: Call, digest: Digest) -> bool:
 
 async def referrers_of(place: Place, call: Call, subject: Digest) -> set[Digest]:
     """The digests of all manifests that refer to a subject at a place."""
-    found: set[Digest] = set()
-    after: str | None = ""
-    while after is not None:
-        page = await place.registry.referrers(call, place.repository, subject, after=after)
-        found |= {each.digest for each in page.items}
-        after = page.next
-    return found
+    pages = every(lambda after: place.registry.referrers(call, place.repository, subject, after=after))
+    return {each.digest async for each in pages}
 
 
 async def current(place: Place, call: Call, tag: str) -> str | None:

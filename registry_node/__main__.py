@@ -17,7 +17,9 @@ USAGE, INTERRUPTED = 2, 130
 def main(arguments: list[str]) -> int:
     """The exit status."""
     if len(arguments) != 2 or arguments[0] != "--settings":
-        return _refuse("usage", "a node takes --settings FILE and nothing else")
+        return _refuse(
+            "usage", "a node takes --settings FILE and nothing else", "python -m registry_node --settings FILE"
+        )
     try:
         run_node(Path(arguments[1]))
     except KeyboardInterrupt:
@@ -27,12 +29,11 @@ def main(arguments: list[str]) -> int:
 
         if not isinstance(error, SettingsInvalid):  # a file that cannot be read is one; other errors are no file's
             raise
-        return _refuse("settings-invalid", str(error))
+        return _refuse("settings-invalid", str(error), "correct the file, or let `towpath apply` write it")
     return 0
 
 
-def _refuse(code: str, what: str) -> int:
-    next_step = "correct the file, or let `towpath apply` write it"
+def _refuse(code: str, what: str, next_step: str) -> int:
     print(f"error[{code}]: {what}\n  next:  {next_step}", file=sys.stderr, flush=True)
     return USAGE
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 # A host's link to a release may move while a process of the former one still runs: resolved once, when this is loaded.
@@ -10,10 +12,9 @@ _FOLDER = Path(__file__).resolve().parent.parent.name
 RELEASE = _FOLDER if re.fullmatch("[0-9a-f]{16}", _FOLDER) else ""  # as apply names it; "" beside a checkout
 
 
+@cache
 def version() -> str:
     """Of the package; "" when it is run from a folder without its metadata."""
-    from importlib import metadata  # noqa: PLC0415 - asked for when somebody scrapes
-
     try:
         return metadata.version("towpath")
     except metadata.PackageNotFoundError:

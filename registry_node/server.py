@@ -18,14 +18,13 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import uvloop
 
-from registry_node import build, supervisor
+from registry_node import build, released, supervisor
 from registry_node.app import App
 from registry_node.connections import Connections
 from registry_node.forwarded import Proxies
@@ -76,7 +75,7 @@ class NodeServer:
 
     def __init__(self, app: App, front: MakesConnection, drain: float, watched: Sequence[Watched] = ()) -> None:
         self._app, self._front, self._drain, self._watched = app, front, drain, watched
-        self._connections = Connections(app, f"towpath/{version('towpath')}")
+        self._connections = Connections(app, f"towpath/{released.version()}")
         self._until, self._at_once = 0.0, False
 
     def look(self) -> None:

@@ -106,6 +106,11 @@ class Topology(Declared):
     def replication(self, id: str) -> Replication | None:
         return next((each for each in self.replications if each.id == id), None)
 
+    def host_of(self, node: Node | Placed | None) -> Host | None:
+        """Where a node of ours stands; None: it is somebody else's, or its site or host is not declared."""
+        site = self.sites.get(node.site) if isinstance(node, Placed) else None
+        return site.hosts.get(node.host) if site and isinstance(node, Placed) else None
+
     def members_of(self, scope: str) -> Iterator[tuple[str, LocalNode | ExternalNode]]:
         """The nodes that hold a scope's images, with their names, in the order of the file."""
         return iter(self._members.get(scope, ()))

@@ -21,8 +21,7 @@ class PublicAddress:
 def public_address(topology: Topology, name: str) -> PublicAddress | None:
     """None: clients reach the node itself, or what is declared is too little (rules P1, P3)."""
     node = topology.nodes.get(name)
-    site = topology.sites.get(node.site) if isinstance(node, Placed) else None
-    host = site.hosts.get(node.host) if site and isinstance(node, Placed) else None
+    host = topology.host_of(node)
     return _address(name, node, host) if host and isinstance(node, Placed) else None
 
 

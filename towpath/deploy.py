@@ -18,8 +18,8 @@ from towpath.output import PLAIN, Options, Output
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
-    from sites.desired.deployment import Deployment
-    from sites.planning.plan import HostPlan, Row
+    from sites.planning.deployment import Deployment
+    from sites.planning.host_plan import HostPlan, Row
     from sites.rollout.rolling import HostResult
     from sites.rollout.ssh import SshHosts
 
@@ -232,7 +232,7 @@ def _create_secrets(workspace: Workspace, out: Output) -> None:
 
 
 def deployment_of(workspace: Workspace, out: Output) -> Deployment:
-    from sites.desired.deployment import deployment
+    from sites.planning.deployment import deployment
 
     workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
     for finding in workspace.check_secrets():

@@ -69,9 +69,8 @@ def in_words(workspace: Workspace, endpoint: Endpoint) -> str:
     lines.append(
         f"  DNS       a name for it leads to {urlsplit(told['url']).hostname}; its certificate says {endpoint.node}"
     )
-    lines.append(
-        f"  balancer  leads to {_authority(told['url'])}, or past it to {behind}, while GET /readyz answers 200"
-    )
+    past = f", or past it to {behind}" if endpoint.behind != (endpoint.node,) else ""
+    lines.append(f"  balancer  leads to {_authority(told['url'])}{past}, while GET /readyz answers 200")
     return "\n".join(lines)
 
 

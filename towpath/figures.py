@@ -14,7 +14,7 @@ from promotions.outcome import Refused
 from promotions.registries import Address, RemoteRegistries
 from sites.desired import layout
 from sites.hosts import HostError
-from sites.planning.plan import CHANGE, HostPlan, Row
+from sites.planning.host_plan import CHANGE, HostPlan, Row
 from sites.planning.space import newcomers, with_space
 from sites.settings.credentials import ENGINE
 from sites.state import read_json, write_json
@@ -26,7 +26,7 @@ from towpath.workspace import Workspace
 
 if TYPE_CHECKING:
     from promotions.cleanup import Cleaner, Preview
-    from sites.desired.deployment import Deployment
+    from sites.planning.deployment import Deployment
     from sites.rollout.ssh import SshHosts
     from topology.filters import Filter
 
@@ -50,7 +50,10 @@ async def unmatched_filters(workspace: Workspace, deployment: Deployment, plans:
     from topology.report import as_records, as_text
 
     wanted = {node: some for node, some in filters(workspace.topology).items() if _may_hold(workspace, node, plans)}
-    answers = await asyncio.gather(*(_unmatched(deployment, node, some, plans) for node, some in wanted.items()))
+    known = {name: Address(url, ENGINE, deployment.engine, deployment.trust) for name, url in deployment.urls.items()}
+    async with RemoteRegistries(deployment.topology, known) as registries:
+        asked = (_unmatched(deployment, registries, node, some, plans) for node, some in wanted.items())
+        answers = await asyncio.gather(*asked)
     document, found = workspace.loaded.document, []
     for node, answer in zip(wanted, answers, strict=True):
         if isinstance(answer, Silent):
@@ -122,16 +125,14 @@ async def with_needed_space(deployment: Deployment, hosts: SshHosts, plans: Plan
 
 
 async def _unmatched(
-    deployment: Deployment, node: str, some: Sequence[Filter], plans: Plans
+    deployment: Deployment, registries: RemoteRegistries, node: str, some: Sequence[Filter], plans: Plans
 ) -> tuple[Filter, ...] | Silent:
     from oci_wire.registry import Call
     from promotions.live_filters import unmatched
 
     if why := _not_running(deployment, node, plans):
         return Silent(node, why)
-    known = {name: Address(url, ENGINE, deployment.engine, deployment.trust) for name, url in deployment.urls.items()}
-    async with RemoteRegistries(deployment.topology, known) as registries:
-        return await _in_time(node, FILTER_SECONDS, unmatched(registries.of(node), Call(ENGINE), some))
+    return await _in_time(node, FILTER_SECONDS, unmatched(registries.of(node), Call(ENGINE), some))
 
 
 async def _preview(workspace: Workspace, cleaner: Cleaner, scope: str) -> Preview | Silent:

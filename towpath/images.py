@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -12,7 +12,7 @@ from oci_wire.closure import Link
 from oci_wire.descriptor import Platform
 from oci_wire.manifest import Manifest
 from oci_wire.reference import check_tag
-from oci_wire.registry import Call, Page
+from oci_wire.registry import Call, every
 from promotions.place import Place
 from promotions.retry import RetryPolicy
 from promotions.transfer import Closure, Transfer, read_closure
@@ -110,12 +110,12 @@ async def ls(
         if "/" not in place and places.workspace is not None:
             _check_declared(place, places.workspace)
             registry = (await places.locate(f"{place}/any")).place.registry
-            async for name in _pages(lambda after: registry.repositories(Call(), after=after)):
+            async for name in every(lambda after: registry.repositories(Call(), after=after)):
                 out.emit({"repository": name}, f"{place}/{name}")
             return Exit.DONE
         located = await places.locate(place)
         at = located.place
-        async for tag in _pages(lambda after: at.registry.tags(Call(), at.repository, after=after)):
+        async for tag in every(lambda after: at.registry.tags(Call(), at.repository, after=after)):
             found = await at.registry.resolve(Call(), at.repository, tag)
             out.emit({"tag": tag, "digest": str(found.digest), "size": found.size}, f"{tag}  {found.digest}")
     return Exit.DONE
@@ -127,15 +127,6 @@ def _check_declared(name: str, workspace: Workspace) -> None:
     if name not in known:
         what = f"{name!r} is no scope or node of {workspace.file}"
         raise Problem("unknown-name", what, next=f"known: {', '.join(known)}", exit=Exit.USAGE)
-
-
-async def _pages(read: Callable[[str], Awaitable[Page[str]]]) -> AsyncIterator[str]:
-    after: str | None = ""
-    while after is not None:
-        page = await read(after)
-        for item in page.items:
-            yield item
-        after = page.next
 
 
 async def inspect(image: Image, /, *, who: Who = ANYBODY, where: Where = HERE, options: Options = PLAIN) -> Exit:

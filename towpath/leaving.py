@@ -16,10 +16,9 @@ from towpath.problem import Problem
 from towpath.workspace import Workspace
 
 if TYPE_CHECKING:
-    from sites.desired.deployment import Deployment
     from sites.hosts import HostError
-    from sites.planning.plan import HostPlan
-    from sites.planning.removal import Leaving
+    from sites.planning.deployment import Deployment
+    from sites.planning.host_plan import HostPlan, Leaving
     from sites.rollout.canary import Gate
     from sites.rollout.contents import Content
     from sites.rollout.rolling import HostResult

@@ -81,12 +81,10 @@ HOST_EXITS = {  # wrong input; the other host errors are failures
     "plan-stale": Exit.CONFLICT,
     "host-locked": Exit.CONFLICT,
     "at-rest-not-shown": Exit.REFUSED,
-    "replica-does-not-fit": Exit.REFUSED,
     "host-of-another-topology": Exit.REFUSED,
     "removal-protected": Exit.REFUSED,
     "removal-not-empty": Exit.REFUSED,
     "removal-unasked": Exit.REFUSED,
-    "destroy-unconfirmed": Exit.REFUSED,
 }
 INTERRUPTED = Problem(
     "interrupted", "interrupted", next="run the same command again: it goes on from here", exit=Exit.INTERRUPTED

@@ -121,7 +121,7 @@ def _nginx(wanted: Wanted) -> Mapping[str, str]:
 
 def _systemd(wanted: Wanted) -> Mapping[str, str]:
     """As apply would lay them down."""
-    from sites.desired.deployment import deployment
+    from sites.planning.deployment import deployment
     from sites.render.hosts import on_hosts
     from sites.state import Runs
 

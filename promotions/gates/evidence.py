@@ -21,7 +21,7 @@ from oci_wire.descriptor import Descriptor
 from oci_wire.digest import Digest, looks_like_digest
 from oci_wire.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, NameUnknown, SizeInvalid
 from oci_wire.manifest import Manifest
-from oci_wire.registry import Call
+from oci_wire.registry import Call, every
 from oci_wire.verify import verified
 from promotions.dsse import BUNDLE, COSIGN_SIGN, EvidenceMalformed, read_bundle
 from promotions.place import Place
@@ -95,12 +95,8 @@ async def _manifests(place: Place, call: Call, digest: Digest) -> AsyncIterator[
 
 
 async def _referrers(place: Place, call: Call, digest: Digest) -> AsyncIterator[Descriptor]:
-    after: str | None = ""
-    while after is not None:
-        page = await place.registry.referrers(call, place.repository, digest, after=after)
-        for descriptor in page.items:
-            yield descriptor
-        after = page.next
+    async for each in every(lambda after: place.registry.referrers(call, place.repository, digest, after=after)):
+        yield each
 
 
 async def _referrer(place: Place, call: Call, digest: Digest, found: Descriptor) -> Manifest | Unreadable:

@@ -24,7 +24,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sites.desired.inventory import Target
 from sites.hosts import HostError, HostErrors
-from sites.settings.trust import authority_of
 from sites.state import write_private
 from topology.model import Placed, Topology
 from topology.proxies import public_address
@@ -61,11 +60,6 @@ def pairs_of(topology: Topology, targets: Mapping[str, Target], kept: Path, now:
     if errors:
         raise HostErrors(errors)
     return found
-
-
-def trusted(topology: Topology) -> bytes | None:
-    """The authority's certificate: what the nodes and we believe beside the system's authorities. Raises HostError."""
-    return authority_of(topology)
 
 
 def _pair(topology: Topology, node: str, target: Target, kept: Path, now: datetime) -> Pair | None:

@@ -9,17 +9,15 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sites.desired import layout
 from sites.desired.files import File, Part
+from sites.texts import text_of
 from topology.firewalls import IpNetwork
 from topology.model import Placed, Topology
 from topology.proxies import public_address
 
 NAME = "firewall"
 _CHECK = ("/usr/sbin/nft", "--check", "--file")
-_TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - numbers, networks and paths
 
 
 def admitted(topology: Topology, site: str, host: str) -> tuple[IpNetwork, ...] | None:
@@ -75,4 +73,4 @@ def _merged(networks: Iterable[IpNetwork]) -> tuple[IpNetwork, ...]:
 
 
 def _text(template: str, **values: object) -> bytes:
-    return (_TEMPLATES.get_template(template).render(**values) + "\n").encode()
+    return (text_of(template, **values) + "\n").encode()

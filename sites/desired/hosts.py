@@ -8,26 +8,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from registry_node.settings import NodeSettings
 from sites.desired import firewall, layout, logs
 from sites.desired.bundle import Release
-from sites.desired.files import Directory as Directory
-from sites.desired.files import File as File
-from sites.desired.files import Part
+from sites.desired.files import Directory, File, Part
 from sites.desired.inventory import Target
 from sites.desired.placement import Given
 from sites.desired.protection import TRASH_TERM, said, trash_term
 from sites.desired.proxy import DesiredProxy, proxy_of
-from sites.loopback.nodes import rendered
 from sites.settings.fronts import beside, neighbours_of
 from sites.settings.node_grants import sources_of
-from sites.settings.node_settings import settings_of
+from sites.settings.node_settings import rendered, settings_of
+from sites.texts import text_of
 from topology.firewalls import IpNetwork
 from topology.model import MirrorNode, Topology
 
-_TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - a unit file of names and paths
 _STOP_MARGIN = 5.0  # seconds beyond the node's own drain
 _FIRST_FREE_PORT = 1024  # below it a node needs the capability to bind
 
@@ -119,7 +114,8 @@ def _node(topology: Topology, name: str, given: Mapping[str, Given], release: Re
 def unit(topology: Topology, name: str, settings: NodeSettings, credentials: tuple[str, ...]) -> str:
     """The node's systemd unit (systemd.exec(5)); ``credentials``: their names."""
     return (
-        _TEMPLATES.get_template("unit.service.j2").render(
+        text_of(
+            "unit.service.j2",
             node=name,
             kind=settings.kind,
             user=layout.USER,

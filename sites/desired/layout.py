@@ -45,6 +45,8 @@ TABLE = "towpath"  # of nftables, family inet
 JOURNAL_NAMESPACE = "towpath"
 JOURNAL = PurePosixPath(f"/etc/systemd/journald@{JOURNAL_NAMESPACE}.conf")
 JOURNAL_UNIT = f"systemd-journald@{JOURNAL_NAMESPACE}.service"
+# What a host has beside its nodes: of an inventory that somebody edited nothing else is removed as such.
+OF_PARTS = frozenset(map(str, (FIREWALL, UNITS / FIREWALL_UNIT, FIREWALL_AGAIN, JOURNAL)))
 TRASH = DATA / ".trash"
 FORMER = DATA / ".former"
 PROXY = SETTINGS / ".proxy"
@@ -52,12 +54,6 @@ NGINX = PurePosixPath("/etc/nginx/conf.d/towpath.conf")
 NGINX_UNIT = "nginx.service"
 LOCK = DATA / ".lock"
 FENCE = DATA / ".fence"
-
-
-def named_ours(path: str) -> bool:
-    """Whether a path is one that we would lay down, by its name: what an inventory that somebody edited lists may not be."""
-    parts = path.split("/")
-    return path.startswith("/") and ".." not in parts and (path.startswith(f"{SETTINGS}/") or "towpath" in parts[-1])
 
 
 def release(identity: str) -> PurePosixPath:

@@ -9,7 +9,7 @@ from sites.desired import layout
 from sites.desired.files import Directory, File
 from sites.desired.inventory import Target
 from sites.desired.placement import Given
-from sites.render.texts import text_of
+from sites.texts import text_of
 from topology.model import Placed, Topology
 from topology.proxies import PublicAddress, public_address
 

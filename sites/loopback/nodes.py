@@ -25,6 +25,7 @@ from sites.hosts import (
 )
 from sites.loopback import process
 from sites.loopback.ports import check_free
+from sites.settings.node_settings import rendered
 from sites.state import StateFolder, write_private
 
 START_PATIENCE = 60.0  # seconds until a node must serve; importing takes seconds on a loaded machine
@@ -148,10 +149,6 @@ def _check_free(listens: Mapping[str, Listen]) -> None:
 def serve_command(settings: Path) -> list[str]:
     """``-P``: the folder one happens to stand in never shadows a module."""
     return [sys.executable, "-P", "-m", "towpath", "serve", "--settings", str(settings)]
-
-
-def rendered(settings: NodeSettings) -> bytes:
-    return settings.model_dump_json(indent=2, exclude_defaults=True).encode() + b"\n"
 
 
 def probe(listen: Listen) -> tuple[bool, str | None]:

@@ -297,7 +297,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "at_rest": {each: at_rest(Path(each)) for each in asked["kept"]},
         "table": table(asked["table"]),
         "asked_from": asked_from(),
-        "earlier": earlier(asked["earlier"]) if "earlier" in asked else None,
+        "earlier": earlier(asked["earlier"]),
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sites.desired.hosts import Directory, File
+from sites.desired.files import Directory, File
 
 
 class Action(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sites.hosts import HostError
 from sites.planning.facts import HostFacts
-from sites.planning.plan import HostPlan
+from sites.planning.host_plan import HostPlan
 
 # Two hosts may be wrong in opposite ways: together no more than the 60 s by which a node lets a token be early or late.
 MOST = 30.0

@@ -1,11 +1,20 @@
-"""Whether what is on a host is what is wanted there, and how texts differ."""
+"""Whether what is on a host is what is wanted there, or what was laid down there, and how texts differ."""
 
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
 
+from pydantic import ValidationError
+
+from registry_node.settings import NodeSettings
+from sites.desired import layout
 from sites.desired.files import Directory, File
-from sites.planning.facts import PathFacts
+from sites.planning.facts import HostFacts, PathFacts
+from sites.planning.setting_changes import shown_settings
 
 
 def is_file(said: PathFacts | None, file: File) -> bool:
@@ -24,7 +33,43 @@ def is_directory(said: PathFacts | None, wanted: Directory) -> bool:
     )
 
 
-def diff(there: str, wanted: str, name: str) -> str:
-    """Unified; "" where they are alike."""
+def edited(found: PathFacts | None, laid: Mapping[str, Any]) -> str:
+    """What became of a file that an inventory lists; "" when it is as it was laid down."""
+    if found is None:
+        return "is gone"
+    if (found.kind, found.sha256) != ("file", laid.get("sha256")):
+        return "was edited"
+    return owned_otherwise(found, laid)
+
+
+def owned_otherwise(found: PathFacts, laid: Mapping[str, Any]) -> str:
+    """ "" when mode and owners are as they were laid down."""
+    same = (found.mode, found.owner, found.group) == (laid.get("mode"), laid.get("owner"), laid.get("group"))
+    return "" if same else f"is {found.mode:04o} {found.owner}:{found.group}"
+
+
+def file_diff(file: File, facts: HostFacts) -> str:
+    """Unified, from what is there to what is wanted; "" for secrets, for what cannot be read, and for settings that are
+    none. Hashes of secrets in settings are blanked."""
+    there = facts.texts.get(file.path)
+    if file.secret or there is None:
+        return ""
+    sides = there, file.content.decode()
+    if file.path == str(layout.settings(PurePosixPath(file.path).parent.name)):
+        both = [settings_in(each) for each in sides]
+        shown = [json.dumps(shown_settings(each), indent=2, sort_keys=True) for each in both if each is not None]
+        return _diff(shown[0], shown[1], file.path) if len(shown) == len(sides) else ""
+    return _diff(*sides, file.path)
+
+
+def settings_in(text: str | None) -> NodeSettings | None:
+    """None when the text is none of a node's settings."""
+    try:
+        return NodeSettings.model_validate_json(text or "")
+    except ValidationError:
+        return None
+
+
+def _diff(there: str, wanted: str, name: str) -> str:
     sides = (f"{name} (there)", f"{name} (wanted)")
     return "\n".join(difflib.unified_diff(there.splitlines(), wanted.splitlines(), *sides, lineterm="", n=1))

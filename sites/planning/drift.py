@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
+from sites.planning.compare import edited, file_diff, owned_otherwise
 from sites.planning.drop_ins import drop_ins
-from sites.planning.facts import HostFacts, PathFacts
+from sites.planning.facts import HostFacts
+from sites.planning.host_plan import ADD, CHANGE, DESTROY, Row
 from sites.planning.parts import parts_drift
-from sites.planning.plan import ADD, CHANGE, DESTROY, Row, file_diff
 from sites.planning.releases import difference
 
 DROP_IN = "drop-in"  # the operation of a row that apply does not undo
@@ -36,8 +37,8 @@ def _directories(target: Target, facts: HostFacts) -> Iterator[Row]:
             yield _row(target, node, DESTROY, "directory", f"{path} is gone")
         elif found.kind != "directory":
             yield _row(target, node, CHANGE, "directory", f"{path} is a {found.kind}")
-        elif _owned(found) != (laid.get("mode"), laid.get("owner"), laid.get("group")):
-            yield _row(target, node, CHANGE, "directory", f"{path} is {found.mode:04o} {found.owner}:{found.group}")
+        elif owned := owned_otherwise(found, laid):
+            yield _row(target, node, CHANGE, "directory", f"{path} {owned}")
 
 
 def _releases(target: Target, facts: HostFacts) -> Iterator[Row]:
@@ -58,19 +59,15 @@ def _drop_ins(target: Target, facts: HostFacts) -> Iterator[Row]:
 
 def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:
     assert facts.inventory is not None
-    target, wanted = host.target, {each.path: (node, each) for node in host.nodes for each in node.files}
-    wanted |= {each.path: (host.nodes[0], each) for each in host.proxy.files}  # it is shown as it is, whatever the node
+    files = (*(each for node in host.nodes for each in node.files), *host.proxy.files)
+    wanted = {each.path: each for each in files}
     for path, laid in facts.inventory.files.items():
         found, node = facts.paths.get(path), str(laid.get("node", ""))
-        if found is None:
-            yield _row(target, node, DESTROY, "file", f"{path} is gone")
-        elif (found.kind, found.sha256) != ("file", laid.get("sha256")):
+        if change := edited(found, laid):
             # What was laid down is known here as long as the topology still wants the same.
-            known = path in wanted and wanted[path][1].sha256 == laid.get("sha256")
-            diff = file_diff(*wanted[path], facts) if known else ""
-            yield _row(target, node, CHANGE, "file", f"{path} was edited", diff=diff)
-        elif _owned(found) != (laid.get("mode"), laid.get("owner"), laid.get("group")):
-            yield _row(target, node, CHANGE, "file", f"{path} is {found.mode:04o} {found.owner}:{found.group}")
+            known = found is not None and path in wanted and wanted[path].sha256 == laid.get("sha256")
+            diff = file_diff(wanted[path], facts) if known else ""
+            yield _row(host.target, node, CHANGE if found else DESTROY, "file", f"{path} {change}", diff=diff)
 
 
 def _links(target: Target, facts: HostFacts) -> Iterator[Row]:
@@ -93,10 +90,6 @@ def _units(target: Target, facts: HostFacts) -> Iterator[Row]:
             yield _row(target, node, CHANGE, "process", f"{unit} is {found.enabled or 'disabled'} at boot")
         elif found.stale == "yes":
             yield _row(target, node, ADD, "process", f"{unit} runs on an older unit file")
-
-
-def _owned(found: PathFacts) -> tuple[int, str, str]:
-    return found.mode, found.owner, found.group
 
 
 def _row(target: Target, node: str, sign: str, operation: str, change: str, *, diff: str = "") -> Row:

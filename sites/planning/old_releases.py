@@ -10,7 +10,7 @@ import re
 from sites.desired import layout
 from sites.planning.actions import Keep
 from sites.planning.facts import HostFacts
-from sites.planning.plan import NodePlan
+from sites.planning.host_plan import NodePlan
 from sites.planning.removal_actions import Sweep
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}")

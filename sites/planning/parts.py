@@ -6,17 +6,16 @@ yet it comes first, so that no node is ever open.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sites.desired import layout
 from sites.desired.files import Directory, File, Part
 from sites.desired.inventory import Target
 from sites.planning.actions import Action, MakeDirectory, PutFile, ReloadUnits, Remove, Unit
-from sites.planning.facts import HostFacts, PathFacts, RecordedPart
-from sites.planning.plan import ADD, CHANGE, DESTROY, HostPlan, Row
+from sites.planning.compare import edited, file_diff, is_file
+from sites.planning.facts import HostFacts, RecordedPart
+from sites.planning.host_plan import ADD, CHANGE, DESTROY, HostPlan, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def parts_drift(target: Target, facts: HostFacts) -> Iterator[Row]:
     laid = facts.inventory.parts if facts.inventory else {}
     for name, part in laid.items():
         for path, said in part.files.items():
-            if change := _edited(facts.paths.get(path), said):
+            if change := edited(facts.paths.get(path), said):
                 yield _of_host(target, CHANGE, name, f"{path} {change}")
         unit = facts.units.get(part.unit)
         if part.unit and (unit is None or (unit.active, unit.enabled) != ("active", "enabled")):
@@ -57,24 +56,10 @@ def parts_drift(target: Target, facts: HostFacts) -> Iterator[Row]:
             yield _of_host(target, CHANGE, name, f"table inet {layout.TABLE} is not loaded")
 
 
-def _edited(found: PathFacts | None, laid: Mapping[str, Any]) -> str:
-    if found is None:
-        return "is gone"
-    if (found.kind, found.sha256) != ("file", laid.get("sha256")):
-        return "was edited"
-    owned = (found.mode, found.owner, found.group)
-    same = owned == (laid.get("mode"), laid.get("owner"), laid.get("group"))
-    return "" if same else f"is {found.mode:04o} {found.owner}:{found.group}"
-
-
-def _is_there(said: PathFacts | None, file: File) -> bool:
-    return not _edited(said, {"sha256": file.sha256, "mode": file.mode, "owner": file.owner, "group": file.group})
-
-
 def _wanted(plan: HostPlan) -> Iterator[_PartPlan]:
     running = any(unit.active == "active" for unit in map(plan.facts.units.get, _units(plan)) if unit)
     for part in plan.host.parts:
-        missing = [each for each in part.files if not _is_there(plan.facts.paths.get(each.path), each)]
+        missing = [each for each in part.files if not is_file(plan.facts.paths.get(each.path), each)]
         idle = _idle(part, plan.facts)
         if missing or idle:
             actions = tuple(_actions(part, missing, plan.facts))
@@ -126,9 +111,9 @@ def _left_over(plan: HostPlan) -> Iterator[_PartPlan]:
 
 def _taking_away(part: RecordedPart, facts: HostFacts) -> Iterator[Action]:
     unit = facts.units.get(part.unit)
-    if unit is not None and unit.loaded == "loaded" and "towpath" in part.unit:
+    if unit is not None and unit.loaded == "loaded" and part.unit == layout.FIREWALL_UNIT:
         yield Unit("disable", part.unit)
-    there = {path: facts.paths.get(path) for path in part.files if layout.named_ours(path)}
+    there = {path: facts.paths.get(path) for path in part.files if path in layout.OF_PARTS}
     yield from (Remove(path) for path, each in there.items() if each and each.kind in ("file", "link"))
     if part.unit:
         yield ReloadUnits()
@@ -139,15 +124,9 @@ def _row(plan: HostPlan, part: Part, missing: list[File], idle: str, actions: tu
     names = ", ".join(each.path.rpartition("/")[2] for each in missing)
     if not any(facts.paths.get(each.path) for each in part.files):
         return _of_host(target, ADD, part.name, names, actions=actions)
-    diff = "\n".join(line for each in missing for line in _diff(facts.texts.get(each.path), each))
+    shown = (file_diff(each, facts) for each in missing)
     change = f"{names} differs" if missing else idle
-    return _of_host(target, CHANGE, part.name, change, actions=actions, diff=diff)
-
-
-def _diff(there: str | None, file: File) -> Iterator[str]:
-    sides = (f"{file.path} (there)", f"{file.path} (wanted)")
-    wanted = file.content.decode().splitlines()
-    return difflib.unified_diff((there or "").splitlines(), wanted, *sides, lineterm="", n=1)
+    return _of_host(target, CHANGE, part.name, change, actions=actions, diff="\n".join(filter(None, shown)))
 
 
 def _of_host(

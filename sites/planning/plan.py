@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
+from dataclasses import dataclass
 
 from registry_node.settings import CHANGEABLE, NodeSettings
 from sites.desired import layout
-from sites.desired.hosts import DesiredHost, DesiredNode, Directory, File, recorded
+from sites.desired.files import Directory, File
+from sites.desired.hosts import DesiredHost, DesiredNode, recorded
 from sites.desired.inventory import Target
 from sites.planning import releases, trial
 from sites.planning.actions import (
@@ -24,87 +21,10 @@ from sites.planning.actions import (
     ReloadUnits,
     Unit,
 )
-from sites.planning.compare import diff as _diff
-from sites.planning.compare import is_directory as _is
-from sites.planning.compare import is_file as _is_file
+from sites.planning.compare import file_diff, is_directory, is_file, settings_in
 from sites.planning.facts import HostFacts, PathFacts
-from sites.planning.setting_changes import changes, shown_settings
-
-if TYPE_CHECKING:
-    from sites.planning.removal import Removal
-
-ADD, CHANGE, DESTROY = "+", "~", "-"
-TopologyPath = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a plan. ``path``: what in the topology asks for it; ``diff``: unified, secrets left out."""
-
-    site: str
-    host: str
-    node: str
-    sign: str
-    operation: str
-    change: str
-    path: TopologyPath = ()
-    commands: tuple[str, ...] = ()
-    diff: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NodePlan:
-    """``actions`` in order. ``settle``: what is done when the node has passed its health gate after them. ``starts``: they
-    start or restart its process. ``was_there``: it passed its gate here before, so that there is something to go back
-    to. ``runs``: its process is there now."""
-
-    node: DesiredNode
-    rows: tuple[Row, ...] = ()
-    actions: tuple[Action, ...] = field(default=(), repr=False)
-    starts: bool = False
-    was_there: bool = False
-    runs: bool = False
-    settle: tuple[Action, ...] = field(default=(), repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyPlan:
-    """What happens to the nginx in front of the nodes. ``settle``: when they have been reached through it; ``back`` undoes
-    ``actions``. ``goes``: no node stands behind it any more, so it comes after them."""
-
-    rows: tuple[Row, ...] = ()
-    actions: tuple[Action, ...] = field(default=(), repr=False)
-    settle: tuple[Action, ...] = field(default=(), repr=False)
-    back: tuple[Action, ...] = field(default=(), repr=False)
-    goes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HostPlan:
-    """``prepare`` touches nothing that runs; then the nodes, one by one; ``finish`` (``last_rows``) guards them and records
-    what is there. ``removal``: what leaves the host, when everything else has been done.
-    ``proxy``: see planning/proxy.py."""
-
-    host: DesiredHost
-    facts: HostFacts
-    rows: tuple[Row, ...] = ()
-    prepare: tuple[Action, ...] = field(default=(), repr=False)
-    nodes: tuple[NodePlan, ...] = ()
-    finish: tuple[Action, ...] = field(default=(), repr=False)
-    last_rows: tuple[Row, ...] = ()
-    removal: Removal | None = None
-    proxy: ProxyPlan = field(default_factory=ProxyPlan)
-
-    @property
-    def all_rows(self) -> tuple[Row, ...]:
-        gone = self.removal.all_rows if self.removal else ()
-        of_nodes = (row for node in self.nodes for row in node.rows)
-        return (*self.rows, *self.proxy.rows, *of_nodes, *self.last_rows, *gone)
-
-    @property
-    def changes(self) -> bool:
-        leaving = bool((self.removal and self.removal.leaving) or self.proxy.actions)
-        return leaving or bool(self.prepare or self.finish or any(each.actions for each in self.nodes))
+from sites.planning.host_plan import ADD, CHANGE, HostPlan, NodePlan, Row, TopologyPath
+from sites.planning.setting_changes import changes
 
 
 def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
@@ -115,7 +35,9 @@ def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
         make = MakeUser(layout.USER, str(layout.DATA))
         prepare.append(make)
         rows.append(_row(target, "", ADD, "user", layout.USER, actions=(make,)))
-    directories = [MakeDirectory(each) for each in host.directories if not _is(facts.paths.get(each.path), each)]
+    directories = [
+        MakeDirectory(each) for each in host.directories if not is_directory(facts.paths.get(each.path), each)
+    ]
     prepare += directories
     if directories:
         named = ", ".join(each.wanted.path for each in directories)
@@ -162,8 +84,8 @@ class _Gap:
 
 def _gap(node: DesiredNode, facts: HostFacts, *, edited: bool) -> _Gap:
     link, unit = facts.paths.get(node.link[0]), facts.units.get(node.unit)
-    files = tuple(each for each in node.files if not _is_file(facts.paths.get(each.path), each))
-    folders = tuple(each for each in node.directories if not _is(facts.paths.get(each.path), each))
+    files = tuple(each for each in node.files if not is_file(facts.paths.get(each.path), each))
+    folders = tuple(each for each in node.directories if not is_directory(facts.paths.get(each.path), each))
     moved = link is None or (link.kind, link.target) != ("link", node.link[1])
     running = unit is not None and unit.active in ("active", "reloading")
     pending = facts.paths.get(str(layout.pending(node.name))) is not None
@@ -222,10 +144,7 @@ def _needs_restart(file: File, node: DesiredNode, facts: HostFacts) -> bool:
 
 
 def _former_settings(node: DesiredNode, facts: HostFacts) -> NodeSettings | None:
-    try:
-        return NodeSettings.model_validate_json(facts.settings(node.name) or "")
-    except ValidationError:
-        return None
+    return settings_in(facts.settings(node.name))
 
 
 def _rows(target: Target, node: DesiredNode, facts: HostFacts, gap: _Gap) -> Iterator[Row]:
@@ -261,7 +180,7 @@ def _process(node: DesiredNode, facts: HostFacts, gap: _Gap) -> str:
 def _file_rows(target: Target, node: DesiredNode, facts: HostFacts, file: File) -> Iterator[Row]:
     former = _former_settings(node, facts)
     said, put = facts.paths.get(file.path), (PutFile(file),)
-    diff = file_diff(node, file, facts)
+    diff = file_diff(file, facts)
     if file.path == str(layout.settings(node.name)) and former is not None:
         found = list(changes(former, node.settings))
         for each in found:
@@ -272,22 +191,6 @@ def _file_rows(target: Target, node: DesiredNode, facts: HostFacts, file: File) 
     change = f"{file.path.rpartition('/')[2]} {_difference(said, file)}"
     path: TopologyPath = ("nodes", node.name)
     yield _row(target, node.name, CHANGE if said else ADD, what, change, actions=put, path=path, diff=diff)
-
-
-def file_diff(node: DesiredNode, file: File, facts: HostFacts) -> str:
-    """Unified, from what is there to what is wanted; "" for secrets and for settings that are none. Hashes of secrets in
-    settings are blanked."""
-    there = facts.texts.get(file.path)
-    if file.secret or there is None:
-        return ""
-    if file.path != str(layout.settings(node.name)):
-        return _diff(there, file.content.decode(), file.path)
-    former = _former_settings(node, facts)
-    return _diff(_shown(former), _shown(node.settings), file.path) if former else ""
-
-
-def _shown(settings: NodeSettings) -> str:
-    return json.dumps(shown_settings(settings), indent=2, sort_keys=True)
 
 
 def _difference(said: PathFacts | None, file: File) -> str:

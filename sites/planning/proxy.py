@@ -12,9 +12,9 @@ from sites.desired.proxy import PROXY_FOLDER
 from sites.hosts import HostError
 from sites.planning import trial
 from sites.planning.actions import Action, Keep, MakeDirectory, PutFile, ReloadProxy, Remove
-from sites.planning.compare import diff, is_directory, is_file
+from sites.planning.compare import file_diff, is_directory, is_file
 from sites.planning.facts import HostFacts
-from sites.planning.plan import ADD, CHANGE, DESTROY, HostPlan, ProxyPlan, Row
+from sites.planning.host_plan import ADD, CHANGE, DESTROY, HostPlan, ProxyPlan, Row
 
 _PROXY = layout.PROXY.name  # on trial as nodes are (planning/trial.py), by a name that no node can have
 _NGINX = str(layout.NGINX)
@@ -97,15 +97,16 @@ def _rows(host: DesiredHost, facts: HostFacts, files: list[File], gone: list[str
     if not host.proxy.files:
         return [_row(host, DESTROY, "nginx passes nobody on any more", actions=tuple(map(Remove, gone)))]
     rows = [
-        _row(host, CHANGE, f"{each.path.rpartition('/')[2]} differs", actions=(PutFile(each),), diff=_diff(each, facts))
+        _row(
+            host,
+            CHANGE,
+            f"{each.path.rpartition('/')[2]} differs",
+            actions=(PutFile(each),),
+            diff=file_diff(each, facts),
+        )
         for each in files
     ]
     return rows + [_row(host, DESTROY, path.rpartition("/")[2], actions=(Remove(path),)) for path in gone]
-
-
-def _diff(file: File, facts: HostFacts) -> str:
-    there = facts.texts.get(file.path)
-    return "" if file.secret or there is None else diff(there, file.content.decode(), file.path)
 
 
 def _row(host: DesiredHost, sign: str, change: str, *, actions: tuple[Action, ...], diff: str = "") -> Row:

@@ -9,54 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sites.desired import layout
-from sites.desired.hosts import DesiredHost, Directory
+from sites.desired.files import Directory
+from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
 from sites.desired.protection import TRASH_TERM
 from sites.planning.actions import Action, MakeDirectory, ReloadUnits, Remove, Unit
 from sites.planning.facts import HostFacts, Recorded, RecordedNode
+from sites.planning.host_plan import CHANGE, DESTROY, HostPlan, Leaving, Removal, Row
 from sites.planning.old_releases import sweep
-from sites.planning.plan import CHANGE, DESTROY, HostPlan, Row
 from sites.planning.removal_actions import Discard, Empty, Prune
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DISCARDED = re.compile(r"[a-z0-9-]{1,63}-[0-9]{8}T[0-9]{6}Z")
 _STAMP = "%Y%m%dT%H%M%SZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """A node that leaves a host. ``protected``: by what; ``runs``: it can be asked what it holds. ``first``: a node that
-    stays wants its port, so that it goes before that one comes."""
-
-    node: str
-    told: RecordedNode
-    row: Row
-    protected: tuple[str, ...] = ()
-    runs: bool = False
-    first: bool = False
-    actions: tuple[Action, ...] = field(default=(), repr=False)
-
-    @property
-    def holds_content(self) -> bool:
-        """Whether it may hold what others do not have: a mirror's or virtual's is copies, an unknown kind's may be all."""
-        return self.told.kind not in ("mirror", "virtual")
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """``rows``: beside those of the nodes that leave."""
-
-    leaving: tuple[Leaving, ...] = ()
-    rows: tuple[Row, ...] = ()
-
-    @property
-    def all_rows(self) -> tuple[Row, ...]:
-        return (*(each.row for each in self.leaving), *self.rows)
 
 
 def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str, str]] = ()) -> HostPlan:

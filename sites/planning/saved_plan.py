@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sites.desired import layout
-from sites.desired.deployment import Deployment
 from sites.desired.hosts import DesiredHost, recorded
 from sites.hosts import HostError
+from sites.planning.deployment import Deployment
 from sites.planning.facts import HostFacts
-from sites.planning.plan import HostPlan
+from sites.planning.host_plan import HostPlan
 
 FORMAT = 2
 Basis = dict[str, str]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sites.planning.plan import ADD, HostPlan, NodePlan, Row
+from sites.planning.host_plan import ADD, HostPlan, NodePlan, Row
 from sites.planning.setting_changes import size
 from topology.model import LocalNode, Role, Topology
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sites.desired import layout
-from sites.desired.hosts import File
+from sites.desired.files import File
 from sites.planning.actions import Action, Keep, PutFile, Remove, Restore
 from sites.planning.facts import HostFacts
 

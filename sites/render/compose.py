@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sites.render.contained import CA, DATA, SETTINGS, TLS, USER, Contained
-from sites.render.texts import text_of
+from sites.texts import text_of
 
 
 def compose(nodes: Sequence[Contained], *, project: str, image: str, logins: Mapping[str, Mapping[str, Path]]) -> str:

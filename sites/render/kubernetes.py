@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sites.render.contained import CA, DATA, SETTINGS, TLS, USER, Contained
-from sites.render.texts import text_of
+from sites.texts import text_of
 from topology.model import LocalNode, MirrorNode, Topology
 
 _STORAGE = 50 * 2**30  # bytes, where the topology names no size

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sites.render.contained import address_of, scheme_of
-from sites.render.texts import text_of
 from sites.settings.trust import authority_of
+from sites.texts import text_of
 from topology.model import LocalNode, Placed, Topology
 
 _REQUESTS = "registry_http_requests_total"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from registry_node.settings import NodeSettings
 from sites.hosts import HostError, HostErrors
-from sites.planning.plan import HostPlan
+from sites.planning.host_plan import HostPlan
 from sites.settings.addresses import Address
 from topology.model import Topology
 from topology.proxies import public_address

@@ -25,9 +25,9 @@ from oci_wire.manifest import EMPTY_CONFIG, OCI_MANIFEST, Manifest
 from oci_wire.registry import Call
 from registry_node.settings import NodeSettings, mark_of
 from sites.hosts import HostError
-from sites.loopback.nodes import rendered
 from sites.rollout.canary_name import canary_name
 from sites.settings.credentials import ENGINE
+from sites.settings.node_settings import rendered
 
 READY_SECONDS = 60.0
 POLL = 0.2

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from oci_wire.client import RemoteRegistry
 from oci_wire.errors import NameUnknown, RegistryError
-from oci_wire.registry import Call
+from oci_wire.registry import Call, every
 from sites.rollout.canary import Gate
 
 SECONDS = 60.0  # for all that one node is asked
@@ -91,20 +91,9 @@ async def _counted(call: Call, own: RemoteRegistry, sisters: Mapping[str, _Siste
                 found |= await each.digests(call, repository)
         return len(held), sum(digest not in found for digest in held)
 
-    names = [name async for name in _repositories(call, own)]
+    names = [name async for name in every(lambda after: own.repositories(call, after=after))]
     counts = await asyncio.gather(*(count(name) for name in names))
     return Content(len(names), sum(each for each, _ in counts), sum(each for _, each in counts))
-
-
-async def _repositories(call: Call, registry: RemoteRegistry) -> AsyncIterator[str]:
-    after = ""
-    while True:
-        page = await registry.repositories(call, after=after)
-        for name in page.items:
-            yield name
-        if page.next is None:
-            return
-        after = page.next
 
 
 async def _digests(call: Call, registry: RemoteRegistry, repository: str) -> AsyncIterator[str]:

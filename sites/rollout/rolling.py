@@ -14,7 +14,7 @@ from enum import StrEnum
 from sites.desired.inventory import Target
 from sites.hosts import HostError
 from sites.planning.actions import Action, ReloadUnits, Unit
-from sites.planning.plan import HostPlan, NodePlan, ProxyPlan
+from sites.planning.host_plan import HostPlan, NodePlan, ProxyPlan
 from sites.planning.trial import put_back
 from sites.rollout.addresses import former_url
 from sites.rollout.canary import Gate

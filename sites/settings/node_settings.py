@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from registry_node.settings import NodeSettings, Tls, User
 from sites.settings.addresses import Address
 from sites.settings.fronts import Reach, mirror_settings, virtual_settings, write_policy
 from sites.settings.node_grants import node_grants
+from sites.texts import text_of
 from topology.model import LocalNode, MirrorNode, RateLimits, Topology, VirtualNode
-
-_TEMPLATES = Environment(loader=PackageLoader("sites"), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - JSON; all values through tojson
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +36,19 @@ def settings_of(topology: Topology, node: str, placement: Placement) -> NodeSett
     return NodeSettings.model_validate_json(render(topology, node, placement))
 
 
+def rendered(settings: NodeSettings) -> bytes:
+    """The settings file of a node."""
+    return settings.model_dump_json(indent=2, exclude_defaults=True).encode() + b"\n"
+
+
 def render(topology: Topology, name: str, placement: Placement) -> str:
     """The settings file as text."""
     node = topology.nodes[name]
     if not isinstance(node, LocalNode | MirrorNode | VirtualNode):
         raise LookupError(f"{name} is an {node.kind} node: it has no settings of ours")
     scope = topology.scopes[node.scope] if isinstance(node, LocalNode) else None
-    return _TEMPLATES.get_template("settings.json.j2").render(
+    return text_of(
+        "settings.json.j2",
         node=name,
         kind=node.kind,
         scope_name=node.scope if isinstance(node, LocalNode) else name,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sites.desired.deployment import unfit
+from sites.planning.deployment import unfit
 from sites.planning.plan import host_plan
 from tests.lab import rootfs
 from tests.lab.capability import require_programs, why_not

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from sites.desired import layout
 from sites.desired.bundle import Release, here
-from sites.desired.certificates import pairs_of, trusted
+from sites.desired.certificates import pairs_of
 from sites.desired.files import Directory as DesiredDirectory
 from sites.desired.files import File as DesiredFile
 from sites.desired.hosts import DesiredHost, desired, recorded
@@ -24,6 +24,7 @@ from sites.desired.inventory import targets_of
 from sites.desired.placement import Secrets, given
 from sites.planning.facts import HostFacts
 from sites.settings.credentials import users_of
+from sites.settings.trust import authority_of
 from topology.load import loads
 from topology.model import Topology
 
@@ -114,7 +115,7 @@ def hosts(declared: Topology, base: Path, *, release: str = RELEASE) -> dict[str
     }
     secrets = Secrets(users_of(declared), "canary-token-of-the-engine", robots, {}, pairs)
     made = Release(release, "0.1.0", here(), base / f"{release}.tar.gz")
-    return desired(declared, targets, given(declared, secrets, trusted(declared)), made)
+    return desired(declared, targets, given(declared, secrets, authority_of(declared)), made)
 
 
 def facts(host: DesiredHost | None = None, **changed: Any) -> HostFacts:

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from registry_node.settings import NodeSettings
 from sites.desired import layout
-from sites.desired.hosts import DesiredHost, DesiredNode, File
+from sites.desired.files import File
+from sites.desired.hosts import DesiredHost, DesiredNode
 from sites.desired.inventory import targets_of
 from sites.hosts import HostError
 from sites.on_host import change, look

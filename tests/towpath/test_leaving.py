@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sites.desired.deployment import deployment
+from sites.planning.deployment import deployment
 from sites.planning.plan import host_plan
 from sites.planning.removal import with_removal
 from sites.remembered import RememberedHost, RememberedNode

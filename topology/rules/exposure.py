@@ -51,8 +51,7 @@ def _plain_beyond_loopback(address: str) -> bool:
 def _unprotected(subject: Subject, node: Placed) -> bool:
     if node.tls or subject.topology.tls or "tls" in subject.unsure:
         return False
-    site = subject.topology.sites.get(node.site)
-    host = site.hosts.get(node.host) if site else None
+    host = subject.topology.host_of(node)
     return host is not None and not host.loopback
 
 

@@ -43,8 +43,7 @@ def address_twice(subject: Subject) -> Iterator[Breach]:
 def too_little(subject: Subject) -> Iterator[Breach]:
     """P3."""
     for name, node in subject.topology.nodes.items():
-        site = subject.topology.sites.get(node.site) if isinstance(node, Placed) else None
-        host = site.hosts.get(node.host) if site and isinstance(node, Placed) else None
+        host = subject.topology.host_of(node)
         if host is None or not isinstance(node, Placed) or isinstance(node.proxy, NoProxy):
             continue
         if host.proxy is None:

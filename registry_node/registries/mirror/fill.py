@@ -78,7 +78,7 @@ class Fill:
         self, sought: Sought, part: Part, store: Store, open_at: Open, most: int | None, *, threads: Run
     ) -> None:
         """``most``: bytes of the largest blob that is kept."""
-        self.sought, self.digest, self._part = sought, sought.digest, part
+        self.sought, self.digest, self.part = sought, sought.digest, part  # ``part``: what has come of it
         self.incoming, self.givers = part.incoming, part.givers
         self.upstream = ", ".join(sorted(part.givers))
         self._store, self._open, self._most, self._threads = store, open_at, most, threads
@@ -128,11 +128,12 @@ class Fill:
             raise WrongBytes(self.upstream, f"has fewer than the {at} bytes of {self.digest} that have come") from None
         upstream, stream = answer.upstream, answer.value
         self.givers.add(upstream)
-        self._part.held = self._part.held and answer.held
+        self.part.held = self.part.held and answer.held
         if (self.size and stream.descriptor.size != self.size) or stream.start != at:
             await stream.aclose()
             raise WrongBytes(upstream, f"went on with {self.digest} at another place or size")
         self.upstream, self.size = upstream, stream.descriptor.size
+        self.part.size = self.size
         if self._most is not None and self.size > self._most:
             self.stored = False
         self.opened.set()
@@ -148,12 +149,6 @@ class Fill:
             return False
         self.narrowed()
         return True
-
-    @property
-    def part(self) -> Part:
-        """What has come of it."""
-        self._part.size = self.size
-        return self._part
 
     async def _take_all(self, chunks: Chunks) -> None:
         try:

@@ -10,7 +10,8 @@ import pytest
 from sites.desired import layout
 from sites.desired.hosts import DesiredNode
 from sites.planning.actions import Action
-from sites.planning.plan import HostPlan, host_plan
+from sites.planning.host_plan import HostPlan
+from sites.planning.plan import host_plan
 from tests.sites import deployed
 from topology.load import loads
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sites.desired.deployment import Deployment
 from sites.hosts import HostErrors
 from sites.on_host.look import at_rest, encryption
 from sites.planning.at_rest import kept_encrypted, not_encrypted
+from sites.planning.deployment import Deployment
 from tests.sites import deployed
 from topology.model import Topology
 

@@ -8,7 +8,7 @@ import pytest
 
 from sites.planning import saved_plan
 from sites.planning.clocks import Skew, clock_warnings, wrong_clock
-from sites.planning.plan import HostPlan
+from sites.planning.host_plan import HostPlan
 from tests.sites import deployed
 
 ASKED = 1_000_000.0

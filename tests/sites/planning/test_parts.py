@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from sites.desired import layout
-from sites.desired.deployment import unfit
 from sites.desired.hosts import DesiredHost, recorded
+from sites.planning.deployment import unfit
 from sites.planning.drift import drift
 from sites.planning.facts import HostFacts
+from sites.planning.host_plan import HostPlan
 from sites.planning.parts import with_parts
-from sites.planning.plan import HostPlan, host_plan
+from sites.planning.plan import host_plan
 from tests.sites import deployed
 from tests.sites.deployed import FIREWALL
 

@@ -14,7 +14,8 @@ from sites.planning import trial
 from sites.planning.actions import Keep, PutFile, PutRelease, Remove, Restore, Unit
 from sites.planning.drop_ins import warnings
 from sites.planning.facts import HostFacts, PathFacts
-from sites.planning.plan import HostPlan, NodePlan, host_plan
+from sites.planning.host_plan import HostPlan, NodePlan
+from sites.planning.plan import host_plan
 from sites.rollout.rolling import way_back
 from tests.sites import deployed
 

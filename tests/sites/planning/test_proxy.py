@@ -11,7 +11,8 @@ from sites.desired.hosts import DesiredHost
 from sites.planning.actions import Keep, PutFile, ReloadProxy, Remove
 from sites.planning.drift import drift
 from sites.planning.facts import HostFacts, UnitFacts
-from sites.planning.plan import HostPlan, host_plan
+from sites.planning.host_plan import HostPlan
+from sites.planning.plan import host_plan
 from sites.planning.proxy import unfit_proxy, with_proxy
 from tests.sites import deployed
 

@@ -14,8 +14,9 @@ from sites.desired import layout
 from sites.desired.hosts import DesiredHost
 from sites.planning.actions import Remove, Unit
 from sites.planning.facts import HostFacts, PathFacts, RecordedPart
+from sites.planning.host_plan import HostPlan
 from sites.planning.parts import with_parts
-from sites.planning.plan import HostPlan, host_plan
+from sites.planning.plan import host_plan
 from sites.planning.proxy import with_proxy
 from sites.planning.removal import vacated, with_removal
 from sites.planning.removal_actions import Discard, Empty, Prune, Sweep

@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 
 from sites.desired import layout
-from sites.desired.deployment import Deployment
 from sites.desired.hosts import DesiredHost
 from sites.hosts import HostError
 from sites.planning import saved_plan
+from sites.planning.deployment import Deployment
 from sites.planning.facts import HostFacts
 from sites.planning.plan import host_plan
 from tests.sites import deployed

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sites.planning.plan import HostPlan, host_plan
+from sites.planning.host_plan import HostPlan
+from sites.planning.plan import host_plan
 from sites.planning.space import newcomers, with_space
 from tests.sites import deployed
 from topology.model import Topology

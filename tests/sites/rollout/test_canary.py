@@ -10,9 +10,9 @@ import pytest
 
 from registry_node.settings import NodeSettings
 from sites.hosts import HostError
-from sites.loopback.nodes import rendered
 from sites.rollout.canary import Gate
 from sites.rollout.canary_name import canary_name
+from sites.settings.node_settings import rendered
 from tests.nodes import SECRETS, RunningNode
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sites.desired.bundle import Kind, Release, release
-from sites.desired.certificates import pairs_of, trusted
+from sites.desired.certificates import pairs_of
 from sites.desired.hosts import DesiredHost, desired
 from sites.desired.inventory import Target, addresses_of, targets_of
 from sites.desired.placement import Secrets, given
@@ -20,14 +20,15 @@ from sites.planning.admission import objections, of_others
 from sites.planning.at_rest import not_encrypted
 from sites.planning.clocks import wrong_clock
 from sites.planning.facts import HostFacts, RecordedNode
+from sites.planning.host_plan import HostPlan
 from sites.planning.parts import with_parts
-from sites.planning.plan import HostPlan, host_plan
+from sites.planning.plan import host_plan
 from sites.planning.proxy import unfit_proxy, with_proxy
 from sites.planning.removal import vacated, with_removal
 from sites.remembered import RememberedHost, read_hosts
 from sites.settings.credentials import users_of
 from sites.settings.node_grants import sources_of
-from sites.settings.trust import trust_of
+from sites.settings.trust import authority_of, trust_of
 from sites.state import StateFolder
 from topology.model import Topology
 
@@ -121,7 +122,7 @@ def deployment(topology: Topology, state: StateFolder) -> Deployment:
         raise HostError(
             "no-hosts", "no host has a node to run", next="place nodes on hosts with `site`, `host` and `ssh`"
         )
-    people, logins, authority = users_of(topology), logins_of(topology), trusted(topology)
+    people, logins, authority = users_of(topology), logins_of(topology), authority_of(topology)
     pairs = pairs_of(topology, targets, state.issued, datetime.now(UTC))
     robots = {name: robot_token(state, name) for name in topology.nodes if sources_of(topology, name)}
     secrets = Secrets(people, state.engine_token(), robots, logins, pairs)

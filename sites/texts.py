@@ -1,4 +1,8 @@
-"""The templates of rendered texts. In them every value goes through ``tojson``: nothing is pasted in as text."""
+"""The templates of rendered texts (sites/templates).
+
+Nothing of a topology is pasted in as it is: in YAML and JSON every value goes through ``tojson``; in texts of other forms
+values are of grammars that need no quoting, as each of these templates says.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 _TEMPLATES = Environment(
     loader=PackageLoader("sites"),
     undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701 - YAML; all values through tojson
+    autoescape=False,  # noqa: S701 - no HTML
     trim_blocks=True,
     lstrip_blocks=True,
 )

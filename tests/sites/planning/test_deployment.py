@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sites.desired import layout
-from sites.desired.deployment import Deployment, deployment, unfit
 from sites.hosts import HostErrors
+from sites.planning.deployment import Deployment, deployment, unfit
 from sites.remembered import RememberedHost, RememberedNode
 from sites.state import StateFolder
 from tests.sites import deployed
