@@ -175,13 +175,15 @@ def test_of_parts_and_proxies_that_an_inventory_lists_only_files_of_ours_go(host
     facts = deployed.facts(host)
     assert facts.inventory is not None
     folder, file = PathFacts(kind="directory"), PathFacts(kind="file", sha256="0" * 64)
-    there = {"/var/lib/towpath": folder, "/etc/x/towpath.conf": file, "/etc/towpath/.proxy/../../passwd": file}
+    journal = str(layout.JOURNAL)
+    there = {"/var/lib/towpath": folder, journal: file}
+    there |= {"/etc/x/towpath.conf": file, "/etc/towpath/.proxy/../../passwd": file}
     parts = {**facts.inventory.parts, "old": RecordedPart(files={path: {} for path in there})}
     facts = edited(facts, parts=parts, files={**facts.inventory.files, **{path: {"node": ""} for path in there}})
     facts = facts.model_copy(update={"paths": {**facts.paths, **there}})
     plan = with_proxy(with_parts(host_plan(host, facts)))
     told = [each.path for each in (*plan.finish, *plan.proxy.actions) if isinstance(each, Remove)]
-    assert told == ["/etc/x/towpath.conf"]
+    assert told == [journal]
 
 
 def earlier(links: dict[str, str], former: dict[str, str], came: tuple[str, ...]) -> dict[str, Any]:
