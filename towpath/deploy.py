@@ -1,9 +1,9 @@
-"""Verbs that bring a topology to its hosts over SSH: plan, apply, drift, unlock; and the rows of status."""
+"""Verbs that bring a topology to its hosts over SSH: plan, apply, drift, unlock."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from sites.state import Runs
-from towpath.endpoints import of_nodes, say_all
 from towpath.exits import Exit
 from towpath.leaving import NOBODY, Leave
 from towpath.output import PLAIN, Options, Output
+from towpath.plan_shown import drifted_counted, show, show_rows, told
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
     from sites.planning.deployment import Deployment
-    from sites.planning.host_plan import HostPlan, Row
+    from sites.planning.host_plan import HostPlan
     from sites.rollout.rolling import HostResult
     from sites.rollout.ssh import SshHosts
-
-PLAN_COLUMNS = ("site", "host", "", "node", "operation", "change", "place")
-STATUS_COLUMNS = ("node", "kind", "scope", "site", "host", "url", "endpoint", "state")
-RESULT_COLUMNS = ("host", "site", "outcome", "why", "next")
 
 
 @Parameter(name="*")
@@ -162,10 +158,10 @@ async def drift(
         facts = await hosts.facts(deployment.hosts)
     rows = [row for name, each in facts.items() for row in drifted(deployment.hosts[name], each)]
     untouched = [name for name, each in facts.items() if each.inventory is None]
-    _show_rows(workspace, rows, out, full=full)
+    show_rows(workspace, rows, out, full=full)
     if untouched:
         out.talk(f"never applied to: {', '.join(untouched)}")
-    out.talk(_drifted(rows))
+    out.talk(drifted_counted(rows))
     return Exit.CHANGES if rows else Exit.DONE
 
 
@@ -188,40 +184,6 @@ async def unlock(
         out.emit({"host": name, "held": by}, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
     out.talk(f"free: {', '.join(name for name in found if name not in held) or 'none'}")
     return Exit.CONFLICT if held else Exit.DONE
-
-
-async def host_status(workspace: Workspace, ssh: Ssh, out: Output) -> Exit:
-    """``status`` of a topology on hosts: a row a node; a host that does not answer says so in its rows."""
-    rows = await _host_rows(workspace, ssh, out)
-    out.rows(rows, STATUS_COLUMNS)
-    served = [row["state"] == "active" for row in rows]
-    if all(served):
-        return Exit.DONE
-    return Exit.SOME_SITES_FAILED if any(served) else Exit.FAILED
-
-
-async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[str, Any]]:
-    deployment = deployment_of(workspace, out)
-    async with ssh.hosts(workspace) as hosts:
-        facts, errors = await hosts.facts_where_possible(deployment.hosts)
-    rows = []
-    for name, host in deployment.hosts.items():
-        for node in host.nodes:
-            unit = facts[name].units.get(node.unit) if name in facts else None
-            state = errors[name].code if name in errors else (unit.active if unit else "not there")
-            rows.append(
-                {
-                    "node": node.name,
-                    "kind": node.settings.kind,
-                    "scope": node.settings.scope if node.settings.kind == "local" else None,
-                    "site": host.target.site,
-                    "host": name,
-                    "url": deployment.urls[node.name],
-                    "endpoint": of_nodes(workspace.topology).get(node.name),
-                    "state": state,
-                }
-            )
-    return rows
 
 
 def _create_secrets(workspace: Workspace, out: Output) -> None:
@@ -263,87 +225,3 @@ async def _roll_out(
         name for name, each in plans.items() if not any(unit.active == "active" for unit in each.facts.units.values())
     ]
     return await rollout.run(waves(deployment.topology, deployment.targets.values(), idle))
-
-
-def show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
-    """The rows that change something; unchanged nodes are counted, and with ``full`` named."""
-    from sites.planning.clocks import clock_warnings
-    from sites.planning.drop_ins import warnings
-    from towpath.figures import cleanup_rows
-
-    rows = [row for each in plans.values() for row in each.all_rows] + cleanup_rows(workspace)
-    _show_rows(workspace, rows, out, full=full)
-    unchanged = [(host, node.node.name) for host, each in plans.items() for node in each.nodes if not node.actions]
-    if full and not out.json:
-        for host, node in unchanged:
-            print(f"{plans[host].host.target.site}  {host}  =  {node}  unchanged", flush=True)
-    for host, each in plans.items():
-        for said in warnings(host, each.facts):
-            out.talk(said)
-        if by := each.facts.lock:
-            out.talk(f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})")
-    for warning in clock_warnings(plans):
-        out.talk(warning)
-    out.talk(f"Plan: {_counted(rows)}. {len(unchanged)} unchanged{'' if full or not unchanged else ' (--full)'}.")
-    say_all(workspace, out)
-
-
-def _show_rows(workspace: Workspace, rows: Sequence[Row], out: Output, *, full: bool) -> None:
-    """A table, or with ``full`` each row with its commands and differences."""
-    if full and not out.json:
-        for row in rows:
-            print("\n".join(_in_full(workspace, row)), flush=True)
-    elif rows:
-        out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
-
-
-def _drifted(rows: Sequence[Row]) -> str:
-    from sites.planning.drift import DROP_IN
-
-    left = sum(row.operation == DROP_IN for row in rows)
-    back = "towpath apply puts it back." if left < len(rows) else ""
-    stay = f"{left} drop-ins are an operator's: apply leaves them (systemctl revert UNIT)." if left else ""
-    return " ".join(each for each in (f"{len(rows)} differences.", back, stay) if each) if rows else "No drift."
-
-
-def _counted(rows: Iterable[Row]) -> str:
-    signs = [each.sign for each in rows]
-    return f"{signs.count('+')} to add, {signs.count('~')} to change, {signs.count('-')} to destroy"
-
-
-def _record(workspace: Workspace, row: Row) -> dict[str, Any]:
-    document = workspace.loaded.document
-    spot = document.spot(row.path) if document else None
-    place = f"{workspace.file}:{(spot.key or spot.value).line + 1}" if spot else ""
-    shown = {"site": row.site, "host": row.host, "": row.sign, "node": row.node, "operation": row.operation}
-    return {**shown, "change": row.change, "place": place, "commands": list(row.commands), "diff": row.diff}
-
-
-def _in_full(workspace: Workspace, row: Row) -> list[str]:
-    record = _record(workspace, row)
-    head = "  ".join(str(record[each]) for each in PLAN_COLUMNS if record[each])
-    return [head, *(f"    $ {each}" for each in row.commands), *(f"    {line}" for line in row.diff.splitlines())]
-
-
-def told(results: list[HostResult], out: Output, done: str = "Done: every node serves.") -> Exit:
-    failed = [each for each in results if each.error is not None]
-    if not failed:
-        out.talk(done)
-        return Exit.DONE
-    out.rows([_result(each) for each in results], RESULT_COLUMNS)
-    for each in failed:
-        assert each.error is not None
-        out.talk(f"\n{each.host}: {each.error.what}\n  where: {each.error.where}\n  why:   {each.error.why}")
-    return Exit.SOME_SITES_FAILED
-
-
-def _result(result: HostResult) -> dict[str, Any]:
-    error = result.error
-    return {
-        "host": result.host,
-        "site": result.site,
-        "outcome": result.outcome,
-        "code": error.code if error else None,
-        "why": error.what if error else None,
-        "next": error.next if error else None,
-    }

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from towpath.deploy import USUAL, Ssh, deployment_of, show, told
+from towpath.deploy import USUAL, Ssh, deployment_of
 from towpath.exits import Exit
 from towpath.leaving import Planned, planned, remember
 from towpath.output import PLAIN, Options, Output
+from towpath.plan_shown import show, told
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 

@@ -16,9 +16,10 @@ from sites.loopback.plan import bring_down, bring_up
 from sites.settings.addresses import Address, loopback_addresses
 from sites.state import Runs
 from towpath import controller
-from towpath.deploy import USUAL, Ssh, host_status
+from towpath.deploy import USUAL, Ssh
 from towpath.endpoints import of_nodes
 from towpath.exits import Exit
+from towpath.host_status import host_status
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
