@@ -5,6 +5,7 @@ STATE/topology.json                 whose folder this is: name, file and hash of
 STATE/lock                          held (flock) while nodes are started or stopped
 STATE/addresses.json                {node: {"url": ...}}, as clients reach them
 STATE/cleanup.json                  {scope: its cleanup rules in one line}, as the last apply left them
+STATE/edges.json                    {kind: {name: {field: words}}} of edges, gates, freezes and keys, likewise
 STATE/hosts.json                    where the last apply brought nodes, and which are protected (remembered.py)
 STATE/secrets/engine.token          the engine's own credential, 0600
 STATE/nodes/NODE/settings.json      rendered; holds hashes of secrets, 0600
@@ -76,6 +77,10 @@ class StateFolder:
     @property
     def cleanup(self) -> Path:
         return self.root / "cleanup.json"
+
+    @property
+    def edges(self) -> Path:
+        return self.root / "edges.json"
 
     @property
     def hosts(self) -> Path:

@@ -70,6 +70,7 @@ async def plan(
     """Show what apply would change on the hosts. Nothing is changed."""
     from sites.planning import saved_plan
     from towpath import figures
+    from towpath.edge_rows import edge_changes
     from towpath.leaving import planned, talk_of
 
     out, workspace = options.open(), where.open()
@@ -86,7 +87,8 @@ async def plan(
     if save:
         saved_plan.save(save, saved_plan.basis(deployment, plans, workspace.file), plans)
         out.talk(f"Saved to {save}; run: towpath apply {save}")
-    pending = any(each.changes for each in plans.values()) or figures.cleanup_changes(workspace)
+    of_rules = figures.cleanup_changes(workspace) or edge_changes(workspace)
+    pending = any(each.changes for each in plans.values()) or of_rules
     return Exit.CHANGES if detailed_exitcode and pending else Exit.DONE
 
 

@@ -37,7 +37,7 @@ async def destroy(
     with workspace.state.locked():
         async with ssh.hosts(workspace) as hosts:
             found = await planned(deployment, hosts, everything=True)
-            show(workspace, found.plans, out)
+            show(workspace, found.plans, out, rules=False)
             if not found.changing:
                 out.talk("Nothing to do.")
                 return Exit.DONE

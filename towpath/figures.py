@@ -82,10 +82,16 @@ def cleanup_rows(workspace: Workspace) -> list[Row]:
 
 
 def applied(workspace: Workspace, out: Output) -> None:
-    """Remembers the cleanup rules as applied."""
-    if scopes := [each.scope for each in cleanup_changes(workspace)]:
-        out.talk(f"cleanup of {', '.join(scopes)}: a controller that runs takes the rules in when it is started again")
+    """Remembers the cleanup rules and the edges as applied."""
+    from towpath.edge_rows import edge_changes, remember_edges
+
+    first = not workspace.state.cleanup.is_file()
+    changed_rules = [f"cleanup of {each.scope}" for each in cleanup_changes(workspace)]
+    changed_rules += [] if first else [f"{each.kind} {each.name}" for each in edge_changes(workspace)]
+    if changed_rules:
+        out.talk(f"{', '.join(changed_rules)}: a controller that runs takes this in when it is started again")
     write_json(workspace.state.cleanup, rules(workspace.topology))
+    remember_edges(workspace)
 
 
 async def next_cleanups(workspace: Workspace, out: Output) -> None:

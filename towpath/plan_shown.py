@@ -18,13 +18,18 @@ PLAN_COLUMNS = ("site", "host", "", "node", "operation", "change", "place")
 RESULT_COLUMNS = ("host", "site", "outcome", "why", "next")
 
 
-def show(workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False) -> None:
-    """The rows that change something; unchanged nodes are counted, and with ``full`` named."""
+def show(
+    workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False, rules: bool = True
+) -> None:
+    """The rows that change something; unchanged nodes are counted, and with ``full`` named. ``rules``: also those of
+    cleanup and edges, which are nobody's but the topology's."""
     from sites.planning.clocks import clock_warnings
     from sites.planning.drop_ins import warnings
+    from towpath.edge_rows import edge_rows
     from towpath.figures import cleanup_rows
 
-    rows = [row for each in plans.values() for row in each.all_rows] + cleanup_rows(workspace)
+    of_hosts = [row for each in plans.values() for row in each.all_rows]
+    rows = [*of_hosts, *cleanup_rows(workspace), *edge_rows(workspace)] if rules else of_hosts
     show_rows(workspace, rows, out, full=full)
     unchanged = [(host, node.node.name) for host, each in plans.items() for node in each.nodes if not node.actions]
     if full and not out.json:

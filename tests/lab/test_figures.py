@@ -55,7 +55,10 @@ def test_figures_of_what_a_plan_means(filled: Company) -> None:
     replica = f"  sandbox-2: {{kind: local, scope: sandbox, role: replica, site: eu, host: {OTHER}, port: 5001}}\n"
     copy = "replications:\n  - {id: both, from: sandbox-1, to: [sandbox-2], on: event}\n"
     filled.file.write_text(f"{filled.file.read_text()}{replica}{copy}")
-    (added,) = [each for each in filled.towpath("plan", "-o", "json").rows if each.get("operation") == "node"]
+    rows = filled.towpath("plan", "-o", "json").rows
+    (edge,) = [each for each in rows if each.get("site") == "edge"]
+    assert (edge[""], edge["node"], edge["change"]) == ("+", "both", "sandbox-1 -> sandbox-2; on: event")
+    (added,) = [each for each in rows if each.get("operation") == "node"]
     assert added["change"].startswith("local of sandbox, port 5001, needs ")
     assert added["change"].endswith(" free")
 
