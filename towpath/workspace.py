@@ -126,10 +126,12 @@ class Workspace:
         HostError, Problem."""
         self.state.check(self.topology.metadata.name, runs)
         if not self.state.exists:
+            from sites.desired.inventory import deployed_to_hosts
+
             raise Problem(
                 "not-up",
                 f"nothing was ever started from {self.file}",
                 where=str(self.state.root),
-                next=f"towpath up -f {self.file}",
+                next=f"towpath {'apply' if deployed_to_hosts(self.topology) else 'up'} -f {self.file}",
             )
         return self.state
