@@ -6,8 +6,9 @@ A host's own inventory says more; but which hosts to ask is known here alone. Pr
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, RootModel, ValidationError
 
 from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
@@ -24,6 +25,8 @@ class RememberedNode(BaseModel):
 
 
 class RememberedHost(BaseModel):
+    """``trash``: what its nodes left there, and until when it is kept (seconds since the epoch)."""
+
     model_config = ConfigDict(frozen=True)
     site: str
     address: str
@@ -31,6 +34,11 @@ class RememberedHost(BaseModel):
     user: str = ""
     host_key: str = ""
     nodes: dict[str, RememberedNode] = {}
+    trash: dict[str, FiniteFloat] = {}
+
+    def rests(self, now: datetime) -> bool:
+        """Whether it holds trash alone, all of whose terms still run: until then there is nothing to do there."""
+        return not self.nodes and bool(self.trash) and min(self.trash.values()) > now.timestamp()
 
     def target(self, name: str) -> Target:
         return Target(name, self.site, self.address, self.port, self.user, self.host_key)
@@ -59,12 +67,12 @@ def write_hosts(state: StateFolder, hosts: Mapping[str, RememberedHost]) -> None
     write_json(state.hosts, {name: each.model_dump(mode="json") for name, each in hosts.items()})
 
 
-def as_applied(host: DesiredHost, urls: Mapping[str, str]) -> RememberedHost:
+def as_applied(host: DesiredHost, urls: Mapping[str, str], trash: Mapping[str, float]) -> RememberedHost:
     """A host of the topology, as it is remembered from now on."""
     target = host.target
     nodes = {each.name: RememberedNode(url=urls[each.name], protected=each.protected) for each in host.nodes}
     place = {"address": target.address, "port": target.port, "user": target.user, "host_key": target.host_key}
-    return RememberedHost(site=target.site, nodes=nodes, **place)
+    return RememberedHost(site=target.site, nodes=nodes, trash=dict(trash), **place)
 
 
 def with_leaving(now: RememberedHost, before: RememberedHost | None, leaving: Collection[str]) -> RememberedHost:

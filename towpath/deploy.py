@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,10 @@ from cyclopts import Parameter
 
 from sites.state import Runs
 from towpath.exits import Exit
-from towpath.leaving import NOBODY, Leave
+from towpath.leave_options import NOBODY, Leave
+from towpath.leaving import Planned, remember
 from towpath.output import PLAIN, Options, Output
-from towpath.plan_shown import drifted_counted, show, show_rows, told
+from towpath.plan_shown import drifted_counted, ended, show, show_rows, told, unchanged, watching
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Ssh:
         from sites.remembered import read_hosts
         from sites.rollout.ssh import Login, SshHosts
 
-        left = {name: each.target(name) for name, each in read_hosts(workspace.state).items()}
+        now = datetime.now(UTC)
+        left = {name: each.target(name) for name, each in read_hosts(workspace.state).items() if not each.rests(now)}
         named = self.ssh_key or (Path(os.environ["TOWPATH_SSH_KEY"]) if os.environ.get("TOWPATH_SSH_KEY") else None)
         targets = {**left, **targets_of(workspace.topology)}
         return SshHosts(targets, Login(self.known_hosts or workspace.state.known_hosts, named))
@@ -71,7 +74,7 @@ async def plan(
     from sites.planning import saved_plan
     from towpath import figures
     from towpath.edge_rows import edge_changes
-    from towpath.leaving import planned, talk_of
+    from towpath.leaving import planned, resting_rows, talk_of
 
     out, workspace = options.open(), where.open()
     if create_secrets:
@@ -80,16 +83,17 @@ async def plan(
     async with ssh.hosts(workspace) as hosts:
         found = await planned(deployment, hosts)
         plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
-    show(workspace, plans, out, full=full)
-    talk_of(found, out)
+    show(workspace, plans, out, beside=resting_rows(deployment), full=full)
+    talk_of(found, deployment, out)
     await figures.next_cleanups(workspace, out)
     await figures.unmatched_filters(workspace, deployment, plans, out)
     if save:
         saved_plan.save(save, saved_plan.basis(deployment, plans, workspace.file), plans)
         out.talk(f"Saved to {save}; run: towpath apply {save}")
     of_rules = figures.cleanup_changes(workspace) or edge_changes(workspace)
-    pending = any(each.changes for each in plans.values()) or of_rules
-    return Exit.CHANGES if detailed_exitcode and pending else Exit.DONE
+    pending = any(each.changes for each in plans.values()) or bool(of_rules)
+    exit = Exit.CHANGES if detailed_exitcode and pending else Exit.DONE
+    return ended(out, "plan", exit, pending=pending, saved=str(save) if save else None)
 
 
 async def apply(
@@ -108,40 +112,48 @@ async def apply(
     Run it again after a failure: it goes on from where it stopped."""
     from sites.rollout import addresses, locks
     from towpath import figures
-    from towpath.leaving import check, left_behind, planned, remember, talk_of
+    from towpath.leaving import check, left_behind, planned, resting_rows, talk_of
 
     out, workspace = options.open(), where.open()
     if create_secrets:
         _create_secrets(workspace, out)
-    if not dry_run:
-        leave.forget_hosts(workspace, out)
     deployment = deployment_of(workspace, out)
     with workspace.state.locked():
+        deployment = leave.without_forgotten(deployment, workspace.state)
         async with ssh.hosts(workspace) as hosts:
             found = await planned(deployment, hosts)
             _check(plan, deployment, found.plans, workspace)
-            show(workspace, await figures.with_needed_space(deployment, hosts, found.plans, out), out)
+            plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
+            show(workspace, plans, out, beside=resting_rows(deployment))
             await figures.next_cleanups(workspace, out)
             if dry_run:
-                talk_of(found, out, leave)
-                return Exit.DONE
+                leave.check_names(deployment, found.plans)
+                talk_of(found, deployment, out, leave)
+                return ended(out, "apply", Exit.DONE, dryRun=True)
             check(found, leave, deployment)
-            workspace.state.write_addresses(deployment.urls)
-            remember(workspace.state, deployment, found)
             if not found.changing:
-                out.talk("Nothing to do.")
-                figures.applied(workspace, out)
-                return left_behind(found, Exit.DONE, out)
-            await addresses.check_names(deployment.public_urls(found.changing))
-            async with locks.locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as held:
-                found = found.under(held, await planned(deployment, hosts))  # what another run did meanwhile
-                _check(plan, deployment, found.plans, workspace)
-                check(found, leave, deployment)
-                results = await _roll_out(deployment, hosts, found.plans, held, out)
-        remember(workspace.state, deployment, found, results)
-        if all(each.error is None for each in results):
+                _goes_on(workspace, deployment, found, leave, out)
+                exit = told(unchanged(found.plans), out, "Nothing to do.")
+            else:
+                await addresses.check_names(deployment.public_urls(found.changing))
+                async with locks.locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as held:
+                    found = found.under(held, await planned(deployment, hosts))  # what another run did meanwhile
+                    _check(plan, deployment, found.plans, workspace)
+                    check(found, leave, deployment)
+                    _goes_on(workspace, deployment, found, leave, out)
+                    results = await _roll_out(deployment, hosts, found.plans, held, out)
+                remember(workspace.state, deployment, found, results)
+                exit = told(results, out)
+        if exit is Exit.DONE:
             figures.applied(workspace, out)
-    return left_behind(found, told(results, out), out)
+    return ended(out, "apply", left_behind(found, deployment, exit, out))
+
+
+def _goes_on(workspace: Workspace, deployment: Deployment, found: Planned, leave: Leave, out: Output) -> None:
+    """What is written once nothing is refused any more, and before the first change."""
+    workspace.state.write_addresses(deployment.urls)
+    remember(workspace.state, deployment, found)
+    leave.say_forgotten(out)
 
 
 async def drift(
@@ -164,7 +176,7 @@ async def drift(
     if untouched:
         out.talk(f"never applied to: {', '.join(untouched)}")
     out.talk(drifted_counted(rows))
-    return Exit.CHANGES if rows else Exit.DONE
+    return ended(out, "drift", Exit.CHANGES if rows else Exit.DONE, differences=len(rows), neverApplied=untouched)
 
 
 async def unlock(
@@ -182,17 +194,21 @@ async def unlock(
     async with ssh.hosts(workspace) as hosts:
         found = await unlocked(hosts, lock)
     held = {name: by for name, by in found.items() if by is not None}
-    for name, by in held.items():
-        out.emit({"host": name, "held": by}, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
+    for name, by in found.items():
+        told = {"type": "lock", "host": name, "held": by}
+        if by is None:
+            out.record(told)
+        else:
+            out.emit(told, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
     out.talk(f"free: {', '.join(name for name in found if name not in held) or 'none'}")
-    return Exit.CONFLICT if held else Exit.DONE
+    return ended(out, "unlock", Exit.CONFLICT if held else Exit.DONE)
 
 
 def _create_secrets(workspace: Workspace, out: Output) -> None:
     from towpath.first_secrets import create_missing
 
     for path in create_missing(workspace.topology):
-        out.talk(f"made {path}")
+        out.note({"type": "made", "path": str(path)}, f"made {path}")
 
 
 def deployment_of(workspace: Workspace, out: Output) -> Deployment:
@@ -200,7 +216,9 @@ def deployment_of(workspace: Workspace, out: Output) -> Deployment:
 
     workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
     for finding in workspace.check_secrets():
-        out.talk(f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}")
+        text = f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}"
+        told = {"code": finding.code, "what": finding.message, "where": finding.place, "next": finding.help}
+        out.warn(told, text)
     workspace.state.claim(workspace.topology.metadata.name, workspace.file, Runs.HOSTS)
     return deployment(workspace.topology, workspace.state)
 
@@ -220,9 +238,7 @@ async def _roll_out(
     from sites.rollout.waves import waves
 
     gate = Gate(deployment.engine, deployment.trust)
-    rollout = Rollout(
-        deployment.topology, hosts, plans, deployment.urls, gate, locks, lambda host, text: out.talk(f"{host}  {text}")
-    )
+    rollout = Rollout(deployment.topology, hosts, plans, deployment.urls, gate, locks, watching(out))
     idle = [
         name for name, each in plans.items() if not any(unit.active == "active" for unit in each.facts.units.values())
     ]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from towpath.deploy import USUAL, Ssh, deployment_of
 from towpath.exits import Exit
-from towpath.leaving import Planned, planned, remember
-from towpath.output import PLAIN, Options, Output
-from towpath.plan_shown import show, told
+from towpath.leaving import Planned, left_behind, planned, remember, resting_rows
+from towpath.output import PLAIN, Options
+from towpath.plan_shown import ended, show, told, unchanged, watching
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
+
+if TYPE_CHECKING:
+    from sites.hosts import HostError
+    from sites.planning.deployment import Deployment
 
 
 async def destroy(
@@ -27,7 +32,9 @@ async def destroy(
 ) -> Exit:
     """Stop and remove every node of the topology on its host. The data goes to the trash there.
 
-    Without --yes and the topology's name it only shows what would go. Refuses while a node is protected."""
+    Without --yes and the topology's name it only shows what would go. Refuses while a node is protected. A host that
+    does not answer stays as it is (exit 7): the same command goes on there when it is back."""
+    from sites.remembered import read_hosts
     from sites.rollout.canary import Gate
     from sites.rollout.locks import locked
     from sites.rollout.rolling import Rollout
@@ -35,47 +42,53 @@ async def destroy(
     out, workspace = options.open(), where.open()
     deployment = deployment_of(workspace, out)
     with workspace.state.locked():
+        deployment = replace(deployment, before=read_hosts(workspace.state))
         async with ssh.hosts(workspace) as hosts:
             found = await planned(deployment, hosts, everything=True)
-            show(workspace, found.plans, out, rules=False)
+            show(workspace, found.plans, out, beside=resting_rows(deployment), rules=False)
+            _check(found, deployment)
             if not found.changing:
-                out.talk("Nothing to do.")
-                return Exit.DONE
-            _check(found, workspace)
+                remember(workspace.state, deployment, found, unchanged(found.plans))
+                exit = told(unchanged(found.plans), out, "Nothing to do.")
+                return ended(out, "destroy", left_behind(found, deployment, exit, out))
             _confirm(workspace, name, yes=yes, ask=not options.no_input)
             async with locked(hosts, found.changing, f"destroy of {workspace.topology.metadata.name}") as locks:
                 found = found.under(locks, await planned(deployment, hosts, everything=True))
-                _check(found, workspace)
+                _check(found, deployment)
                 gate = Gate(deployment.engine, deployment.trust)
-                rollout = Rollout(
-                    deployment.topology, hosts, found.plans, {}, gate, locks, lambda host, said: _say(out, host, said)
-                )
+                rollout = Rollout(deployment.topology, hosts, found.plans, {}, gate, locks, watching(out))
                 results = await rollout.run(())
         remember(workspace.state, deployment, found, results)
-    return told(results, out, "Done: no node is left. Their data is in /var/lib/towpath/.trash of each host.")
+    left = "Done: no node is left" + (" where we were let in." if found.unreachable else ".")
+    exit = told(results, out, f"{left} Their data are in /var/lib/towpath/.trash of each host.")
+    return ended(out, "destroy", left_behind(found, deployment, exit, out))
 
 
-def _say(out: Output, host: str, said: str) -> None:
-    out.talk(f"{host}  {said}")
+def _check(found: Planned, deployment: Deployment) -> None:
+    """Raises HostErrors: every node that is protected (exit 4), also on a host that does not answer."""
+    from sites.hosts import HostErrors
+
+    errors = [_protected(host, each.node, each.protected) for host, each in found.leaving if each.protected]
+    for host in found.unreachable:
+        there = deployment.before[host].nodes if host in deployment.before else {}
+        declared = deployment.targets[host].nodes if host in deployment.targets else ()
+        protected = {node: each.protected for node, each in there.items()}
+        protected |= {node: deployment.protected(host, node) for node in declared}
+        errors += [_protected(host, node, by) for node, by in protected.items() if by]
+    if errors:
+        raise HostErrors(errors)
 
 
-def _check(found: Planned, workspace: Workspace) -> None:
-    """Raises HostErrors (exit 4): every node that is protected, and every host that cannot be asked."""
-    from sites.hosts import HostError, HostErrors
+def _protected(host: str, node: str, by: tuple[str, ...]) -> HostError:
+    from sites.hosts import HostError
 
-    errors = [
-        HostError(
-            "removal-protected",
-            f"node {each.node} is protected; nothing was changed",
-            where=f"host {host}",
-            why=f"protected by its {' and '.join(each.protected)}",
-            next="write `protect: false` there, towpath apply, then destroy again",
-        )
-        for host, each in found.leaving
-        if each.protected
-    ]
-    if errors or found.unreachable:
-        raise HostErrors([*errors, *found.unreachable.values()])
+    return HostError(
+        "removal-protected",
+        f"node {node} is protected; nothing was changed",
+        where=f"host {host}",
+        why=f"protected by its {' and '.join(by)}",
+        next="write `protect: false` there, towpath apply, then destroy again",
+    )
 
 
 def _confirm(workspace: Workspace, name: str | None, *, yes: bool, ask: bool) -> None:

@@ -79,7 +79,8 @@ def say_all(workspace: Workspace, out: Output) -> None:
     for each in endpoints(workspace.topology):
         url = url_of(workspace, each.node)
         over = f" over {', '.join(each.behind)}" if each.behind != (each.node,) else ""
-        out.talk(f"endpoint {each}: DNS or a balancer leads to {_authority(url)} ({each.node}{over})")
+        text = f"endpoint {each}: DNS or a balancer leads to {_authority(url)} ({each.node}{over})"
+        out.note({"type": "endpoint", **described(workspace, each)}, text)
 
 
 def _authority(url: str) -> str:

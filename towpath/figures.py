@@ -20,8 +20,8 @@ from sites.settings.credentials import ENGINE
 from sites.state import read_json, write_json
 from topology.findings import Severity
 from topology.model import ExternalNode, Placed
+from topology.sizes import binary
 from towpath.output import Output
-from towpath.sizes import binary
 from towpath.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def unmatched_filters(workspace: Workspace, deployment: Deployment, plans:
         elif document is not None:
             found += [document.breached("D9", each.breach(node), Severity.WARNING) for each in answer]
     for each, record in zip(found, as_records(found), strict=True):
-        out.emit(record, as_text([each]))
+        out.emit({"type": "finding", **record}, as_text([each]))
 
 
 def cleanup_changes(workspace: Workspace) -> tuple[CleanupChange, ...]:
@@ -89,7 +89,8 @@ def applied(workspace: Workspace, out: Output) -> None:
     changed_rules = [f"cleanup of {each.scope}" for each in cleanup_changes(workspace)]
     changed_rules += [] if first else [f"{each.kind} {each.name}" for each in edge_changes(workspace)]
     if changed_rules:
-        out.talk(f"{', '.join(changed_rules)}: a controller that runs takes this in when it is started again")
+        text = f"{', '.join(changed_rules)}: a controller that runs takes this in when it is started again"
+        out.note({"type": "warning", "warning": "controller", "changed": changed_rules, "text": text}, text)
     write_json(workspace.state.cleanup, rules(workspace.topology))
     remember_edges(workspace)
 
@@ -110,7 +111,10 @@ async def next_cleanups(workspace: Workspace, out: Output) -> None:
         going, all_, frees = len(answer.going), len(answer.decisions), answer.frees
         text = f"! next cleanup of {scope} deletes {going:,} of {all_:,} tags, frees {binary(frees)}"
         text += f"; more than {answer.max_percent:g} %, so it waits for --confirm" if answer.needs_confirm else ""
-        out.emit({"warning": "cleanup", "scope": scope, "deletes": going, "of": all_, "frees": frees}, text)
+        out.emit(
+            {"type": "warning", "warning": "cleanup", "scope": scope, "deletes": going, "of": all_, "frees": frees},
+            text,
+        )
 
 
 async def with_needed_space(deployment: Deployment, hosts: SshHosts, plans: Plans, out: Output) -> dict[str, HostPlan]:
@@ -118,15 +122,12 @@ async def with_needed_space(deployment: Deployment, hosts: SshHosts, plans: Plan
     new = newcomers(deployment.topology, plans)
     sources = {each.source: each.source_host for each in new}
     answers = await asyncio.gather(*(_held(deployment, hosts, *each, plans) for each in sources.items()))
-    held = {}
-    for source, answer in zip(sources, answers, strict=True):
-        if isinstance(answer, Silent):
-            _say_silent(out, answer, "how much its replicas need")
-        elif answer is not None:
-            held[source] = answer
-    shown, sentences = with_space(plans, new, held)
+    said = dict(zip(sources, answers, strict=True))
+    held = {source: answer for source, answer in said.items() if isinstance(answer, int)}
+    unknown = {source: answer.why for source, answer in said.items() if isinstance(answer, Silent)}
+    shown, sentences = with_space(plans, new, held, unknown)
     for each in sentences:
-        out.emit({"warning": "space", "text": each}, f"! {each}")
+        out.emit({"type": "warning", "warning": "space", "text": each}, f"! {each}")
     return shown
 
 
@@ -192,5 +193,5 @@ def _is_new(node: str, plans: Plans) -> bool:
 
 
 def _say_silent(out: Output, silent: Silent, what: str) -> None:
-    record = {"warning": "not-asked", "node": silent.node, "why": silent.why}
+    record = {"type": "warning", "warning": "not-asked", "node": silent.node, "why": silent.why}
     out.emit(record, f"! {silent.node} did not say {what}: {silent.why}")

@@ -42,6 +42,8 @@ async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[s
                     "url": deployment.urls[node.name],
                     "endpoint": of_nodes(workspace.topology).get(node.name),
                     "state": state,
+                    "why": errors[name].what if name in errors else None,
+                    "next": errors[name].next if name in errors else None,
                 }
             )
     return rows

@@ -16,13 +16,13 @@ from oci_wire.registry import Call, every
 from promotions.place import Place
 from promotions.retry import RetryPolicy
 from promotions.transfer import Closure, Transfer, read_closure
+from topology.sizes import binary
 from towpath.access import ANYBODY, Who
 from towpath.exits import Exit
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.progress import watching
 from towpath.references import LAYOUT, Located, Places
-from towpath.sizes import binary
 from towpath.workspace import HERE, Where, Workspace
 
 Image = Annotated[str, Parameter(help="SCOPE/REPO:TAG, NODE/REPO:TAG, HOST:PORT/REPO:TAG or oci:FOLDER:TAG.")]

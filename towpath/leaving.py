@@ -6,19 +6,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from towpath.exits import Exit
+from towpath.leave_options import NOBODY, Leave
 from towpath.output import Output
-from towpath.problem import Problem
-from towpath.workspace import Workspace
 
 if TYPE_CHECKING:
     from sites.hosts import HostError
     from sites.planning.deployment import Deployment
-    from sites.planning.host_plan import HostPlan, Leaving
+    from sites.planning.host_plan import HostPlan, Leaving, Row
     from sites.rollout.canary import Gate
     from sites.rollout.contents import Content
     from sites.rollout.rolling import HostResult
@@ -28,54 +25,15 @@ if TYPE_CHECKING:
 _Held = tuple[str, str]  # host and node
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Leave:
-    """Who may go."""
-
-    remove: Annotated[
-        tuple[str, ...],
-        Parameter(name="--remove", negative="", help="A node that left the topology may go with what it holds."),
-    ] = ()
-    remove_protected: Annotated[
-        tuple[str, ...],
-        Parameter(name="--remove-protected", negative="", help="So may this one, which is protected."),
-    ] = ()
-    forget: Annotated[
-        tuple[str, ...],
-        Parameter(name="--forget", negative="", help="A host that left the topology and is gone: ask it no more."),
-    ] = ()
-
-    def forget_hosts(self, workspace: Workspace, out: Output) -> None:
-        """Raises Problem for a host of the topology."""
-        from sites.desired.inventory import targets_of
-        from sites.remembered import read_hosts, write_hosts
-
-        if not self.forget:
-            return
-        hosts, there = read_hosts(workspace.state), targets_of(workspace.topology)
-        for name in self.forget:
-            if name in there:
-                why = f"the topology places {', '.join(there[name].nodes)} on it"
-                next = "take them out of the topology first"
-                raise Problem("host-not-left", f"host {name} has not left", why=why, next=next, exit=Exit.USAGE)
-            nodes = ", ".join(hosts[name].nodes) if name in hosts else ""
-            out.talk(f"{name}: forgotten, with {nodes}" if nodes else f"{name}: was not remembered")
-            hosts.pop(name, None)
-        if workspace.state.exists:
-            write_hosts(workspace.state, hosts)
-
-
-NOBODY = Leave()
-
-
 @dataclass(frozen=True)
 class Planned:
-    """``contents``: what nodes that leave hold. ``unreachable``: hosts that left the topology and do not answer."""
+    """``contents``: what nodes that leave hold. ``unreachable``: hosts that do not answer, and are not needed to go on.
+    ``taken``: hosts where we left nothing but trash and that are another topology's now."""
 
     plans: Mapping[str, HostPlan]
     contents: Mapping[_Held, Content]
     unreachable: Mapping[str, HostError]
+    taken: frozenset[str] = frozenset()
 
     @property
     def changing(self) -> list[str]:
@@ -89,20 +47,25 @@ class Planned:
     def under(self, locks: Collection[str], later: Planned) -> Planned:
         """``later`` for the hosts that are locked now; the others stay as they were found, and are not changed."""
         plans = {name: later.plans.get(name, each) if name in locks else each for name, each in self.plans.items()}
-        return Planned(plans, {**self.contents, **later.contents}, {**self.unreachable, **later.unreachable})
+        unreachable = {**self.unreachable, **later.unreachable}
+        unreachable = {name: each for name, each in unreachable.items() if name not in plans}
+        return Planned(plans, {**self.contents, **later.contents}, unreachable, self.taken | later.taken)
 
 
 async def planned(deployment: Deployment, hosts: SshHosts, *, everything: bool = False) -> Planned:
-    """All hosts are asked. ``everything``: every node leaves. Raises HostErrors: hosts of the topology that did not
-    answer, or cannot be what they must be."""
+    """All hosts are asked. ``everything``: every node leaves, of the hosts that answer. Raises HostErrors: hosts of the
+    topology that did not answer, or cannot be what they must be."""
     from sites.rollout.canary import Gate
 
     facts, unreachable = await hosts.facts_where_possible({**deployment.hosts, **deployment.left})
-    _insist(deployment, unreachable)
+    if not everything:
+        _insist(deployment, unreachable)
+    taken = deployment.taken_by_others(facts)
+    facts = {name: each for name, each in facts.items() if name not in taken}
     plans = deployment.removal_of_all(facts) if everything else deployment.plans(facts)
     contents = await _contents(Gate(deployment.engine, deployment.trust), deployment, plans, everything=everything)
     plans = {name: _with_contents(name, plan, contents) for name, plan in plans.items()}
-    return Planned(plans, contents, unreachable)
+    return Planned(plans, contents, unreachable, taken)
 
 
 def _insist(deployment: Deployment, unreachable: Mapping[str, HostError]) -> None:
@@ -127,7 +90,9 @@ async def _contents(
         at = _url(deployment, host, node)
         sisters = {} if everything else sisters_of(deployment, node.told.scope)
         sisters = {name: url for name, url in sisters.items() if url != at}  # itself, when it moves and keeps its name
-        return await content_of(gate, at, sisters) if at else Content(unasked="its address is not known")
+        return (
+            await content_of(gate, at, sisters, node=node.node) if at else Content(unasked="its address is not known")
+        )
 
     asked = [(host, each) for host, each in _leaving(plans) if each.holds_content]
     answers = await asyncio.gather(*(content(host, each) for host, each in asked))
@@ -164,7 +129,7 @@ def _with_contents(host: str, plan: HostPlan, contents: Mapping[_Held, Content])
 
 def refusals(found: Planned, leave: Leave = NOBODY) -> list[HostError]:
     """Why these nodes may not go without being named."""
-    asked = {*leave.remove, *leave.remove_protected}
+    asked = set(leave.named)
     errors = []
     for host, each in found.leaving:
         content = found.contents.get((host, each.node))
@@ -181,12 +146,7 @@ def check(found: Planned, leave: Leave, deployment: Deployment) -> None:
     """Raises HostErrors (exit 4) before anything is changed; Problem when a node is named that does not leave."""
     from sites.hosts import HostErrors
 
-    leaving = {each.node for _, each in found.leaving}
-    for name in (*leave.remove, *leave.remove_protected):
-        if name not in leaving and name in deployment.urls:
-            what = f"node {name} is in the topology, so it is not removed"
-            next = "take it out of the topology, look at towpath plan, then run this again"
-            raise Problem("node-not-left", what, next=next, exit=Exit.USAGE)
+    leave.check_names(deployment, found.plans)
     if errors := refusals(found, leave):
         raise HostErrors(errors)
 
@@ -217,34 +177,66 @@ def _refused(code: str, host: str, node: Leaving, why: str) -> HostError:
     )
 
 
-def talk_of(found: Planned, out: Output, leave: Leave = NOBODY) -> None:
+def talk_of(found: Planned, deployment: Deployment, out: Output, leave: Leave = NOBODY) -> None:
     """What a plan says beyond its rows."""
     for each in refusals(found, leave):
-        out.talk(f"apply will refuse [{each.code}]: {each.what.partition(';')[0]}; {each.next}")
-    left_behind(found, Exit.DONE, out)
+        text = f"apply will refuse [{each.code}]: {each.what.partition(';')[0]}; {each.next}"
+        out.note({"type": "refusal", **as_record(each)}, text)
+    left_behind(found, deployment, Exit.DONE, out)
 
 
-def left_behind(found: Planned, otherwise: Exit, out: Output) -> Exit:
-    """Says which hosts that left the topology could not be asked. ``otherwise``: the exit when there is none."""
+def left_behind(found: Planned, deployment: Deployment, otherwise: Exit, out: Output) -> Exit:
+    """Says which hosts could not be asked. ``otherwise``: the exit when there is none."""
     for name, error in found.unreachable.items():
-        out.talk(
-            f"{name} left the topology, and its nodes may still run there: {error.what}\n"
-            f"  next: bring it back and apply again; or, if it is gone for good: towpath apply --forget {name}"
-        )
+        text = f"{name} {_remains(name, deployment)}: {error.what}\n  next: {_bring_back(name, deployment)}"
+        known = deployment.before.get(name)
+        site = deployment.targets[name].site if name in deployment.targets else known.site if known else ""
+        told = {**as_record(error), "next": _bring_back(name, deployment)}
+        out.note({"type": "result", "host": name, "site": site, "outcome": "not asked", **told}, text)
     return Exit.SOME_SITES_FAILED if found.unreachable and otherwise is Exit.DONE else otherwise
 
 
+def _remains(host: str, deployment: Deployment) -> str:
+    """What may still be there of a host that could not be asked."""
+    if host in deployment.targets:
+        return "was not asked, and its nodes may still run there"
+    if host in deployment.before and not deployment.before[host].nodes:
+        return "left the topology, and trash whose term is over may still lie there"
+    return "left the topology, and its nodes may still run there"
+
+
+def _bring_back(host: str, deployment: Deployment) -> str:
+    if host in deployment.targets:
+        return "bring it back and run the same command again; or take it out of the topology, if it is gone for good"
+    return f"bring it back and apply again; or, if it is gone for good: towpath apply --forget {host}"
+
+
+def resting_rows(deployment: Deployment) -> list[Row]:
+    """Of hosts that left and are not asked before the term of what they keep is over."""
+    from sites.planning.trash import kept_rows
+
+    return [row for name, each in deployment.resting.items() for row in kept_rows(each.target(name), each.trash)]
+
+
 def remember(state: StateFolder, deployment: Deployment, found: Planned, results: Iterable[HostResult] = ()) -> None:
-    """Before a rollout: what it is about to bring, beside what has not left yet. With ``results``: what it did."""
+    """Before a rollout: what it is about to bring, beside what has not left yet. With ``results``: what it did. A host is
+    forgotten when nothing of ours is left there."""
+    from sites.planning.trash import remaining
     from sites.remembered import RememberedHost, as_applied, with_leaving, write_hosts
 
     done = {each.host for each in results if each.error is None and each.outcome in ("done", "unchanged")}
-    hosts: dict[str, RememberedHost] = {
-        name: deployment.before[name] for name in found.unreachable if name in deployment.before
-    }
+    silent = {*deployment.gone, *found.unreachable} - found.taken
+    hosts: dict[str, RememberedHost] = {name: each for name, each in deployment.before.items() if name in silent}
     for name, plan in found.plans.items():
         leaving = {each.node for host, each in found.leaving if host == name} if name not in done else set()
-        now = with_leaving(as_applied(plan.host, deployment.urls), deployment.before.get(name), leaving)
-        if now.nodes or leaving:
+        trash = remaining(plan, done=name in done)
+        now = with_leaving(as_applied(plan.host, deployment.urls, trash), deployment.before.get(name), leaving)
+        hosts.pop(name, None)
+        if now.nodes or leaving or trash:
             hosts[name] = now
     write_hosts(state, hosts)
+
+
+def as_record(error: HostError) -> dict[str, str]:
+    """Of a line for programs."""
+    return {"code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": error.next}

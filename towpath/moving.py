@@ -12,13 +12,13 @@ from promotions.cleanup import Preview
 from promotions.replicate import ReplicationReport
 from promotions.retention import Decision
 from topology.model import Replication
+from topology.sizes import binary
 from towpath.engine import Parts, opened
 from towpath.exits import Exit
 from towpath.image_names import scope_of
 from towpath.output import PLAIN, Options, Output
 from towpath.problem import Problem
 from towpath.progress import watching
-from towpath.sizes import binary
 from towpath.workspace import HERE, Where
 
 Confirm = Annotated[bool, Parameter(negative="", help="Yes to removing more than the usual share at once.")]

@@ -61,6 +61,25 @@ class Output:
         if not self.quiet and not self.json:
             print(text, file=sys.stderr, flush=True)
 
+    def note(self, record: Mapping[str, Any], text: str) -> None:
+        """What the person watching is told, and a program reads as a JSON line."""
+        if self.json:
+            print(_line(record), flush=True)
+        else:
+            self.talk(text)
+
+    def warn(self, record: Mapping[str, Any], text: str) -> None:
+        """What the person should mend, beside the data: on stderr for both."""
+        if self.json:
+            print(_line({"warning": record}), file=sys.stderr, flush=True)
+        else:
+            self.talk(text)
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """A JSON line of what a person sees from the exit status and the rest."""
+        if self.json:
+            print(_line(record), flush=True)
+
     @property
     def lively(self) -> bool:
         """Whether progress bars have someone to look at them."""

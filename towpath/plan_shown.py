@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from towpath.endpoints import say_all
@@ -15,14 +15,22 @@ if TYPE_CHECKING:
     from sites.rollout.rolling import HostResult
 
 PLAN_COLUMNS = ("site", "host", "", "node", "operation", "change", "place")
-RESULT_COLUMNS = ("host", "site", "outcome", "why", "next")
+RESULT_COLUMNS = ("host", "site", "outcome", "what", "next")
+AGAIN = "when the others are mended, run the same command again: it goes on here"
+_SIGNS = {"add": "+", "change": "~", "destroy": "-"}
 
 
 def show(
-    workspace: Workspace, plans: Mapping[str, HostPlan], out: Output, *, full: bool = False, rules: bool = True
+    workspace: Workspace,
+    plans: Mapping[str, HostPlan],
+    out: Output,
+    *,
+    beside: Sequence[Row] = (),
+    full: bool = False,
+    rules: bool = True,
 ) -> None:
-    """The rows that change something; unchanged nodes are counted, and with ``full`` named. ``rules``: also those of
-    cleanup and edges, which are nobody's but the topology's."""
+    """The rows that change something, and ``beside``; unchanged nodes are counted, and with ``full`` named. ``rules``: also
+    those of cleanup and edges, which are nobody's but the topology's."""
     from sites.planning.clocks import clock_warnings
     from sites.planning.drop_ins import warnings
     from towpath.edge_rows import edge_rows
@@ -30,29 +38,41 @@ def show(
 
     of_hosts = [row for each in plans.values() for row in each.all_rows]
     rows = [*of_hosts, *cleanup_rows(workspace), *edge_rows(workspace)] if rules else of_hosts
-    show_rows(workspace, rows, out, full=full)
+    show_rows(workspace, [*rows, *beside], out, full=full)
     unchanged = [(host, node.node.name) for host, each in plans.items() for node in each.nodes if not node.actions]
     if full and not out.json:
         for host, node in unchanged:
             print(f"{plans[host].host.target.site}  {host}  =  {node}  unchanged", flush=True)
     for host, each in plans.items():
         for said in warnings(host, each.facts):
-            out.talk(said)
+            out.note({"type": "warning", "warning": "drop-in", "host": host, "text": said}, said)
         if by := each.facts.lock:
-            out.talk(f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})")
+            text = f"{host} is locked: {by.get('owner')}, since {by.get('since')} (lock {by.get('id')})"
+            out.note({"type": "lock", "host": host, "held": by}, text)
     for warning in clock_warnings(plans):
-        out.talk(warning)
-    out.talk(f"Plan: {_counted(rows)}. {len(unchanged)} unchanged{'' if full or not unchanged else ' (--full)'}.")
+        out.note({"type": "warning", "warning": "clock", "text": warning}, warning)
+    counts = {name: sum(row.sign == sign for row in rows) for name, sign in _SIGNS.items()}
+    counted = f"{counts['add']} to add, {counts['change']} to change, {counts['destroy']} to destroy"
+    hidden = "" if full or not unchanged else " (--full)"
+    planned = {"type": "planned", **counts, "unchanged": len(unchanged)}
+    out.note(planned, f"Plan: {counted}. {len(unchanged)} unchanged{hidden}.")
     say_all(workspace, out)
 
 
 def show_rows(workspace: Workspace, rows: Sequence[Row], out: Output, *, full: bool) -> None:
     """A table, or with ``full`` each row with its commands and differences."""
+    records = [_record(workspace, each) for each in rows]
     if full and not out.json:
-        for row in rows:
-            print("\n".join(_in_full(workspace, row)), flush=True)
+        for row, record in zip(rows, records, strict=True):
+            print("\n".join(_in_full(row, record)), flush=True)
     elif rows:
-        out.rows([_record(workspace, each) for each in rows], PLAN_COLUMNS)
+        out.rows(records if out.json else [{**each, "": each["sign"]} for each in records], PLAN_COLUMNS)
+
+
+def ended(out: Output, verb: str, exit: Exit, **told: Any) -> Exit:
+    """The last line for programs; gives the exit back."""
+    out.record({"type": "summary", "verb": verb, "exit": int(exit), **told})
+    return exit
 
 
 def drifted_counted(rows: Sequence[Row]) -> str:
@@ -64,31 +84,28 @@ def drifted_counted(rows: Sequence[Row]) -> str:
     return " ".join(each for each in (f"{len(rows)} differences.", back, stay) if each) if rows else "No drift."
 
 
-def _counted(rows: Iterable[Row]) -> str:
-    signs = [each.sign for each in rows]
-    return f"{signs.count('+')} to add, {signs.count('~')} to change, {signs.count('-')} to destroy"
-
-
 def _record(workspace: Workspace, row: Row) -> dict[str, Any]:
     document = workspace.loaded.document
     spot = document.spot(row.path) if document else None
     place = f"{workspace.file}:{(spot.key or spot.value).line + 1}" if spot else ""
-    shown = {"site": row.site, "host": row.host, "": row.sign, "node": row.node, "operation": row.operation}
-    return {**shown, "change": row.change, "place": place, "commands": list(row.commands), "diff": row.diff}
+    shown = {"type": "row", "site": row.site, "host": row.host, "sign": row.sign, "node": row.node}
+    shown |= {"operation": row.operation, "change": row.change, "place": place}
+    return {**shown, "commands": list(row.commands), "diff": row.diff}
 
 
-def _in_full(workspace: Workspace, row: Row) -> list[str]:
-    record = _record(workspace, row)
-    head = "  ".join(str(record[each]) for each in PLAN_COLUMNS if record[each])
+def _in_full(row: Row, record: Mapping[str, Any]) -> list[str]:
+    head = "  ".join(str(record[each or "sign"]) for each in PLAN_COLUMNS if record[each or "sign"])
     return [head, *(f"    $ {each}" for each in row.commands), *(f"    {line}" for line in row.diff.splitlines())]
 
 
 def told(results: list[HostResult], out: Output, done: str = "Done: every node serves.") -> Exit:
+    """What became of each host, and what to do there: a table when one failed, always for programs."""
     failed = [each for each in results if each.error is not None]
+    if out.json or failed:
+        out.rows([_result(each) for each in results], RESULT_COLUMNS)
     if not failed:
         out.talk(done)
         return Exit.DONE
-    out.rows([_result(each) for each in results], RESULT_COLUMNS)
     for each in failed:
         assert each.error is not None
         out.talk(f"\n{each.host}: {each.error.what}\n  where: {each.error.where}\n  why:   {each.error.why}")
@@ -96,12 +113,20 @@ def told(results: list[HostResult], out: Output, done: str = "Done: every node s
 
 
 def _result(result: HostResult) -> dict[str, Any]:
-    error = result.error
-    return {
-        "host": result.host,
-        "site": result.site,
-        "outcome": result.outcome,
-        "code": error.code if error else None,
-        "why": error.what if error else None,
-        "next": error.next if error else None,
-    }
+    error, told = result.error, {"type": "result", "host": result.host, "site": result.site, "outcome": result.outcome}
+    if error is None:
+        on = AGAIN if result.outcome == "not reached" else None
+        return {**told, "code": None, "what": None, "where": None, "why": None, "next": on}
+    return {**told, "code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": error.next}
+
+
+def unchanged(plans: Mapping[str, HostPlan]) -> list[HostResult]:
+    """What became of hosts that had nothing to do."""
+    from sites.rollout.rolling import HostResult, Outcome
+
+    return [HostResult(name, each.host.target.site, Outcome.UNCHANGED) for name, each in plans.items()]
+
+
+def watching(out: Output) -> Callable[[str, str], None]:
+    """Says what happens at a host when it happens."""
+    return lambda host, said: out.note({"type": "progress", "host": host, "text": said}, f"{host}  {said}")

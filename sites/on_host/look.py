@@ -3,7 +3,7 @@
 {"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
 "data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables,
 "earlier": {"links": path, "former": path, "releases": path, "trash": path}}
-or {"sizes": [...]}: the bytes that folders take.
+or {"sizes": [...], "seconds": number}: the bytes that folders take; nobody waits for them any longer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import platform
 import pwd
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -302,4 +303,6 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(json.load(sys.stdin))))
+    question = json.load(sys.stdin)
+    signal.alarm(question.get("seconds", 0))  # 0: never
+    print(json.dumps(look(question)))

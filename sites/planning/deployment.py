@@ -50,12 +50,23 @@ class Deployment:
 
     @property
     def left(self) -> dict[str, DesiredHost]:
-        """Hosts to which an earlier apply brought nodes and that have none in the topology now. One that the topology calls
-        by another name is not gone."""
+        """Hosts to which an earlier apply brought nodes and that have none in the topology now, with something to do there.
+        One that the topology calls by another name is not gone."""
+        now = datetime.now(UTC)
+        gone = {name: each.target(name) for name, each in self.gone.items() if not each.rests(now)}
+        return {name: DesiredHost(target, self.release, (), ()) for name, target in gone.items()}
+
+    @property
+    def resting(self) -> dict[str, RememberedHost]:
+        """Of such hosts those that keep trash alone, whose term still runs: they are not asked before its end."""
+        now = datetime.now(UTC)
+        return {name: each for name, each in self.gone.items() if each.rests(now)}
+
+    @property
+    def gone(self) -> dict[str, RememberedHost]:
         there = {(each.address, each.port) for each in self.targets.values()}
         before = {name: each for name, each in self.before.items() if (each.address, each.port) not in there}
-        gone = {name: each.target(name) for name, each in before.items() if name not in self.targets}
-        return {name: DesiredHost(target, self.release, (), ()) for name, target in gone.items()}
+        return {name: each for name, each in before.items() if name not in self.targets}
 
     def public_urls(self, hosts: Iterable[str]) -> dict[str, str]:
         """By node, of those hosts that the topology has."""
@@ -82,6 +93,12 @@ class Deployment:
         bare = {name: replace(hosts[name], directories=(), nodes=(), parts=(), proxy=DesiredProxy()) for name in facts}
         return {name: self._leave(_beside_nodes(vacated(bare[name], each))) for name, each in facts.items()}
 
+    def taken_by_others(self, facts: Mapping[str, HostFacts]) -> frozenset[str]:
+        """Hosts where we left nothing but trash, and that have another topology's nodes now: it empties the trash."""
+        own = self.topology.metadata.name
+        bare = [name for name, each in self.gone.items() if name in facts and not each.nodes]
+        return frozenset(name for name in bare if any(of_others(name, own, facts[name])))
+
     def _insist_ours(self, facts: Mapping[str, HostFacts]) -> None:
         """What an inventory lists and we do not leaves: it must be ours."""
         own = self.topology.metadata.name
@@ -93,7 +110,7 @@ class Deployment:
             return self._leave(_beside_nodes(vacated(self.left[name], facts)))
         known = facts.inventory.nodes if facts.inventory else {}
         nodes = tuple(
-            replace(node, protected=self._protected(name, node.name, known.get(node.name)))
+            replace(node, protected=self.protected(name, node.name, known.get(node.name)))
             for node in self.hosts[name].nodes
         )
         return self._leave(_beside_nodes(host_plan(replace(self.hosts[name], nodes=nodes), facts)))
@@ -103,7 +120,7 @@ class Deployment:
         known = [(node, by) for node, each in there.nodes.items() for by in each.protected] if there else []
         return with_removal(plan, datetime.now(UTC), known)
 
-    def _protected(self, host: str, node: str, recorded: RecordedNode | None) -> tuple[str, ...]:
+    def protected(self, host: str, node: str, recorded: RecordedNode | None = None) -> tuple[str, ...]:
         """By what, when what is remembered here and on the host counts."""
         there = self.before.get(host)
         here = there.nodes[node].protected if there and node in there.nodes else ()

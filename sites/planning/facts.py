@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost
@@ -120,7 +120,7 @@ class HostFacts(_Said):
     machine: str
     system: str
     systemd: bool
-    time: float
+    time: FiniteFloat
     asked: float = 0.0
     answered: float = 0.0
     user: bool

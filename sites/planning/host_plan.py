@@ -8,7 +8,7 @@ from sites.desired.hosts import DesiredHost, DesiredNode
 from sites.planning.actions import Action
 from sites.planning.facts import HostFacts, RecordedNode
 
-ADD, CHANGE, DESTROY = "+", "~", "-"
+ADD, CHANGE, DESTROY, KEPT = "+", "~", "-", "="  # KEPT: said, and nothing is done
 TopologyPath = tuple[str | int, ...]
 
 

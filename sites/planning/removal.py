@@ -6,27 +6,23 @@ trust: where a node's things lie is known from its name, and what else it lists 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from sites.desired import layout
 from sites.desired.files import Directory
 from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
-from sites.desired.protection import TRASH_TERM
 from sites.planning.actions import Action, MakeDirectory, ReloadUnits, Remove, Unit
 from sites.planning.facts import HostFacts, Recorded, RecordedNode
 from sites.planning.host_plan import CHANGE, DESTROY, HostPlan, Leaving, Removal, Row
 from sites.planning.old_releases import sweep
-from sites.planning.removal_actions import Discard, Empty, Prune
+from sites.planning.removal_actions import Discard, Prune
+from sites.planning.trash import discarded, emptied, kept, kept_rows, term
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_DISCARDED = re.compile(r"[a-z0-9-]{1,63}-[0-9]{8}T[0-9]{6}Z")
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str, str]] = ()) -> HostPlan:
@@ -35,27 +31,24 @@ def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str,
     names = {each.node for each in leaving}
     rows, last = [], []  # type: list[Row], list[Action]
     target = plan.host.target
-    for action, row in _over(target, plan.facts, now):
+    for action, row in emptied(target, plan.facts, now):
         last.append(action)
         rows.append(row)
     wanted = {each.release for each in plan.host.nodes}
     if old := sweep(wanted, plan.nodes, names, plan.facts):
         last.append(old)
         rows.append(_row(target, "", DESTROY, "releases", f"{len(old.names)} that no node needs", old))
+    if not plan.host.nodes:
+        rows += kept_rows(target, kept(plan.facts, now))
     rows += [_foreign(target, each) for each in _not_ours(plan.facts, names)]
-    kept = tuple(each for each in plan.rows if not (leaving and each.operation == "inventory"))
-    return replace(plan, rows=kept, finish=(*last, *plan.finish), removal=Removal(leaving, tuple(rows)))
+    before = tuple(each for each in plan.rows if not (leaving and each.operation == "inventory"))
+    return replace(plan, rows=before, finish=(*last, *plan.finish), removal=Removal(leaving, tuple(rows)))
 
 
 def vacated(host: DesiredHost, facts: HostFacts) -> HostPlan:
     """The plan of a host that keeps nothing of ours but what it runs on and the trash."""
     finish = (Remove(str(layout.INVENTORY)),) if facts.inventory is not None else ()
     return HostPlan(host, facts, finish=finish)
-
-
-def discarded(node: str, now: datetime) -> str:
-    """What a node's data is called in the trash."""
-    return f"{node}-{now.astimezone(UTC).strftime(_STAMP)}"
 
 
 def _leaving(
@@ -77,7 +70,7 @@ def _leaving(
 
 def described(told: RecordedNode) -> str:
     what = f"{told.kind} of {told.scope}" if told.kind == "local" else told.kind or "node of an earlier towpath"
-    return f"{what}, data to trash for {_days(_term(told))}"
+    return f"{what}, data to trash for {_days(term(told))}"
 
 
 def recorded_nodes(inventory: Recorded) -> set[str]:
@@ -99,8 +92,8 @@ def _actions(node: str, told: RecordedNode, facts: HostFacts, now: datetime) -> 
     since = max(now.timestamp(), facts.time)
     yield MakeDirectory(Directory(str(layout.TRASH), 0o700))
     note = {"node": node, "kind": told.kind, "scope": told.scope, "since": now.timestamp()}
-    until = since + _term(told).total_seconds()  # by the later of both clocks
-    yield Discard(str(layout.data(node)), place, json.dumps({**note, "until": until}))
+    until = since + term(told).total_seconds()  # by the later of both clocks
+    yield Discard(str(layout.data(node)), place, note, until)
     listed = [*facts.inventory.files, *facts.inventory.links]
     files = tuple(each for each in listed if _owner(each) == node)
     folders = (str(layout.credentials(node)), str(layout.settings(node).parent))
@@ -127,26 +120,6 @@ def _not_ours(facts: HostFacts, leaving: Collection[str]) -> list[str]:
         return []
     laid = {**facts.inventory.files, **facts.inventory.links}
     return [path for path, each in laid.items() if each.get("node") in leaving and _owner(path) != each.get("node")]
-
-
-def _over(target: Target, facts: HostFacts, now: datetime) -> Iterator[tuple[Action, Row]]:
-    """The trash whose term is over by both clocks, ours and the host's: one that jumped ahead throws nothing away."""
-    clock = min(now.timestamp(), facts.time)
-    for name, note in sorted(facts.earlier.trash.items()):
-        until = _until(note)
-        if _DISCARDED.fullmatch(name) and until is not None and until <= clock:
-            action = Empty(str(layout.TRASH / name))
-            day = datetime.fromtimestamp(until, UTC).date().isoformat()
-            yield action, _row(target, "", DESTROY, "trash", f"{name}: its term ended on {day}", action)
-
-
-def _until(note: Any) -> float | None:
-    until = note.get("until") if isinstance(note, dict) else None
-    return float(until) if isinstance(until, int | float) else None
-
-
-def _term(told: RecordedNode) -> timedelta:
-    return TRASH_TERM if told.trash_seconds is None else timedelta(seconds=max(0.0, told.trash_seconds))
 
 
 def _days(term: timedelta) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +27,16 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Data to the trash. ``note``: JSON, kept beside it."""
+    """Data to the trash. ``note``: kept beside it; ``until``: how long (seconds since the epoch), in the note too."""
 
     path: str
     target: str
-    note: str
+    note: Mapping[str, Any]
+    until: float
 
     def told(self) -> dict[str, Any]:
-        return {"do": "discard", "path": self.path, "target": self.target, "note": self.note}
+        note = json.dumps({**self.note, "until": self.until})
+        return {"do": "discard", "path": self.path, "target": self.target, "note": note}
 
     @property
     def command(self) -> str:

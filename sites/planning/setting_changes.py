@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry_node.settings import NodeSettings
+from topology.sizes import binary
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _HIDDEN = ("password_bcrypt", "token_sha256")
 _KEYS = {  # of a node's rules: the key of the scope that says it
     "write": "write",
@@ -81,15 +81,6 @@ def _text(name: str, value: Any) -> str:
     if value is None:
         return "none"
     if name.endswith("_bytes") and isinstance(value, int):
-        return size(value)
+        return binary(value)
     text = str(value) if not isinstance(value, tuple) else ", ".join(map(str, value)) or "none"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def size(number: int) -> str:
-    """``412 GiB``"""
-    at = 0
-    value = float(number)
-    while value >= 1024 and at < len(_UNITS) - 1:
-        value, at = value / 1024, at + 1
-    return f"{value:.4g} {_UNITS[at]}"

@@ -4,12 +4,15 @@ What the primary holds is counted on its disk, index and what no tag reaches inc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from sites.planning.host_plan import ADD, HostPlan, NodePlan, Row
-from sites.planning.setting_changes import size
 from topology.model import LocalNode, Role, Topology
+from topology.sizes import binary
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +38,35 @@ def newcomers(topology: Topology, plans: Mapping[str, HostPlan]) -> tuple[Newcom
 
 
 def with_space(
-    plans: Mapping[str, HostPlan], new: tuple[Newcomer, ...], held: Mapping[str, int]
+    plans: Mapping[str, HostPlan],
+    new: tuple[Newcomer, ...],
+    held: Mapping[str, int],
+    unknown: Mapping[str, str] = _NONE,
 ) -> tuple[dict[str, HostPlan], tuple[str, ...]]:
     """The plans whose rows of new replicas say what they need and what is free; and a sentence for each host on which
-    they do not fit together. ``held``: bytes by primary, as far as they are known."""
-    shown, sentences = dict(plans), []
+    they do not fit together. ``held``: bytes by primary, as far as they are known; ``unknown``: why they are not."""
+    shown = dict(plans)
+    sentences: list[str] = []
     for host, plan in plans.items():
-        mine = [each for each in new if each.host == host and each.source in held]
-        free, needed = plan.facts.disk.free, sum(held[each.source] for each in mine)
-        if not mine:
-            continue
-        told = {each.node: f", needs {size(held[each.source])}, {size(free)} free" for each in mine}
-        shown[host] = replace(plan, nodes=tuple(_told(each, told) for each in plan.nodes))
-        if needed > free:
-            names = ", ".join(each.node for each in mine)
-            figures = f"{size(needed)} are held by what they copy, {size(free)} are free"
-            sentences.append(f"{names} may not fit on {host}: {figures}")
+        mine = [each for each in new if each.host == host]
+        free = binary(plan.facts.disk.free)
+        told = {each.node: f", needs {binary(held[each.source])}, {free} free" for each in mine if each.source in held}
+        told |= {
+            each.node: f", size unknown ({unknown[each.source]}), {free} free"
+            for each in mine
+            if each.source in unknown
+        }
+        shown[host] = replace(plan, nodes=tuple(_told(each, told) for each in plan.nodes)) if told else plan
+        sentences += _misfit(host, plan.facts.disk.free, [each for each in mine if each.source in held], held)
     return shown, tuple(sentences)
+
+
+def _misfit(host: str, free: int, new: list[Newcomer], held: Mapping[str, int]) -> Iterator[str]:
+    needed = sum(held[each.source] for each in new)
+    if needed > free:
+        names = ", ".join(each.node for each in new)
+        figures = f"{binary(needed)} are held by what they copy, {binary(free)} are free"
+        yield f"{names} may not fit on {host}: {figures}"
 
 
 def _told(plan: NodePlan, told: Mapping[str, str]) -> NodePlan:

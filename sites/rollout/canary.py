@@ -32,6 +32,7 @@ from sites.settings.node_settings import rendered
 READY_SECONDS = 60.0
 POLL = 0.2
 _TYPE = "application/vnd.towpath.canary.v1"
+_CONFIG = Descriptor(EMPTY_CONFIG, Digest.of(b"{}"), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +95,9 @@ async def _try(registry: RemoteRegistry, node: str, settings: NodeSettings) -> N
 
 async def _push_and_pull(registry: RemoteRegistry, repository: str, node: str) -> None:
     """Raises RegistryError."""
-    call, content = Call(), f'{{"canary":"{node}"}}'.encode()
-    config = Descriptor(EMPTY_CONFIG, Digest.of(b"{}"), 2)
-    layer = Descriptor(_TYPE, Digest.of(content), len(content))
-    body = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": _TYPE,
-        "config": config.to_json(),
-        "layers": [layer.to_json()],
-    }
-    manifest = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
-    for each, held in ((config, b"{}"), (layer, content)):
+    call, content = Call(), _content(node)
+    layer, manifest = _layer(content), canary(node)
+    for each, held in ((_CONFIG, b"{}"), (layer, content)):
         await registry.put_blob(call, repository, each, _once(held))
     await registry.put_manifest(call, repository, manifest)
     try:
@@ -116,6 +108,26 @@ async def _push_and_pull(registry: RemoteRegistry, repository: str, node: str) -
     finally:
         with contextlib.suppress(RegistryError):
             await registry.delete_manifest(call, repository, manifest.digest)
+
+
+def canary(node: str) -> Manifest:
+    """What is pushed to a node, the same at every gate. One that was cut off may have left it there."""
+    body = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": _TYPE,
+        "config": _CONFIG.to_json(),
+        "layers": [_layer(_content(node)).to_json()],
+    }
+    return Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
+
+
+def _content(node: str) -> bytes:
+    return f'{{"canary":"{node}"}}'.encode()
+
+
+def _layer(content: bytes) -> Descriptor:
+    return Descriptor(_TYPE, Digest.of(content), len(content))
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -27,6 +28,7 @@ from sites.planning.actions import Action
 from sites.planning.facts import HostFacts, questions, read_facts
 
 LOOK_SECONDS = 30
+SIZE_SECONDS = 5.0  # a figure for a person, who waits for it
 CHANGE_SECONDS = 180  # unpacking a release, or a node that starts slowly
 _MARGIN = 10.0  # seconds beyond the child's own deadline
 _LINE = 256 * 1024 * 1024  # bytes of the longest answer
@@ -116,9 +118,14 @@ class SshHosts:
                 errors[name] = error
         return found, errors
 
-    async def sizes(self, host: str, folders: Sequence[str]) -> dict[str, int]:
-        """The bytes that folders take on a host; of large ones it may take as long as a disk needs. Raises HostError."""
-        answer = await self._ask(host, "look", {"sizes": list(folders)}, LOOK_SECONDS)
+    async def sizes(self, host: str, folders: Sequence[str], seconds: float = SIZE_SECONDS) -> dict[str, int]:
+        """The bytes that folders take on a host. Raises HostError, also when a disk needs longer than this to say."""
+        told = {"sizes": list(folders), "seconds": ceil(seconds) + 1}  # then the host gives up too
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._ask(host, "look", told, LOOK_SECONDS)
+        except TimeoutError:
+            raise HostError("size-unknown", f"did not answer in {seconds:g} s", where=f"host {host}") from None
         return {str(path): int(taken) for path, taken in answer.items()}
 
     async def apply(self, host: str, actions: Sequence[Action], lock: Lock) -> None:

@@ -91,8 +91,9 @@ class Said:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What it printed, with ``-o json``."""
-        return [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
+        """What it printed, with ``-o json``, but for what is said of all runs."""
+        lines = [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("type") not in ("planned", "progress", "endpoint", "summary")]
 
     @property
     def codes(self) -> list[str]:

@@ -103,7 +103,7 @@ def test_new_people_reach_the_running_node(one: Deployment) -> None:
     before = one.lab.on("eu-1", f"systemctl show -p MainPID --value {UNIT}").stdout
     one.change("{to: robot, allow: [pull]}", "{to: robot, allow: [pull, push]}")
     planned = one.towpath("plan", "-o", "json")
-    (row,) = (json.loads(line) for line in planned.stdout.splitlines())
+    (row,) = (each for each in map(json.loads, planned.stdout.splitlines()) if each["type"] == "row")
     assert (row["operation"], row["node"], row["host"]) == ("grants", "sandbox-eu", "eu-1")
     assert row["place"].endswith("topology.yaml:13")
     one.towpath("apply")

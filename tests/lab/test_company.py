@@ -27,7 +27,7 @@ def acme(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company
     lab.reset()
     company = Company.found(lab, tmp_path_factory.mktemp("acme"), ACME)
     planned = company.towpath("plan", "-o", "json", "--detailed-exitcode", expect=3)
-    added = {row["node"] for row in planned.rows if row["operation"] == "node" and row[""] == "+"}
+    added = {row["node"] for row in planned.rows if row["operation"] == "node" and row["sign"] == "+"}
     assert added == {node for nodes in NODES.values() for node in nodes}
     assert lab.on("eu-1", "ls /opt /etc/towpath /var/lib/towpath", check=False).stdout == "/opt:\n"
     company.towpath("apply")
@@ -59,7 +59,7 @@ def test_every_node_runs_where_it_was_declared(acme: Company) -> None:
 def test_a_second_apply_changes_nothing(acme: Company) -> None:
     before = {host: _started(acme, host) for host in NODES}
     again = acme.towpath("apply", "-o", "json")
-    assert again.rows == []
+    assert {row["outcome"] for row in again.rows} == {"unchanged"}
     assert acme.towpath("plan", "-o", "json", "--detailed-exitcode").rows == []
     assert acme.towpath("drift", "-o", "json").rows == []
     assert {host: _started(acme, host) for host in NODES} == before
@@ -141,7 +141,7 @@ def test_a_changed_setting_reaches_its_node_alone(acme: Company) -> None:
     acme.edit("quota: {bytes: 1GiB", "quota: {bytes: 2GiB")
     before = {host: _started(acme, host) for host in ("eu-2", "us-1", "us-2")}
     (row,) = acme.towpath("plan", "-o", "json").rows
-    assert (row["node"], row[""]) == ("sandbox-eu", "~")
+    assert (row["node"], row["sign"]) == ("sandbox-eu", "~")
     assert "2 GiB" in row["change"]
     acme.towpath("apply")
     assert {host: _started(acme, host) for host in ("eu-2", "us-1", "us-2")} == before

@@ -152,8 +152,8 @@ def asked(lab: Lab, question: str) -> dict[str, str]:
 def test_a_firewall_that_is_declared_no_more_is_gone(closed: Deployment) -> None:
     closed.change("    firewall: {allow: [10.90.1.0/24]}\n", "")
     planned = closed.towpath("plan", "-o", "json")
-    (row,) = (json.loads(line) for line in planned.stdout.splitlines())
-    assert (row[""], row["operation"]) == ("-", "firewall")
+    (row,) = (each for each in map(json.loads, planned.stdout.splitlines()) if each["type"] == "row")
+    assert (row["sign"], row["operation"]) == ("-", "firewall")
     closed.towpath("apply")
     assert reaches(closed.lab, "us-1")
     assert closed.lab.on("eu-1", "test -e /etc/towpath/firewall.nft", check=False).returncode == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,11 @@ OTHER = "  other: {class: dev, grants: [{to: dev, allow: [pull, push]}], cleanup
 TRASH = "ls /var/lib/towpath/.trash"
 
 
+def rows(printed: str) -> list[dict[str, Any]]:
+    """Of a plan, with ``-o json``."""
+    return [each for each in map(json.loads, printed.splitlines()) if each["type"] == "row"]
+
+
 @pytest.fixture(scope="module")
 def three(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Three nodes on two hosts, one of them with an image; the tests go on from there, in their order."""
@@ -58,7 +64,10 @@ def test_a_protected_node_that_holds_an_image_goes_only_when_it_is_named(three: 
     planned = three.towpath("plan", "-o", "json")
     (row,) = (json.loads(line) for line in planned.stdout.splitlines())
     assert (row[""], row["node"], row["host"]) == ("-", "leaves", "eu-1")
-    assert "holds 1 tag, 1 without another copy; protected by its node" in row["change"]
+    assert (
+        "holds 1 tag, 1 without another copy; 1 manifest in all, 1 without another copy; protected by its node"
+        in row["change"]
+    )
     before = lab.on("eu-1", "systemctl show -p MainPID --value 'towpath-*.service'").stdout
     refused = three.towpath("apply", "--remove", "leaves", check=False)
     assert (refused.returncode, "error[removal-protected]" in refused.stderr) == (4, True)
@@ -112,12 +121,13 @@ def test_destroy_is_meant_or_not_done(three: Deployment) -> None:
     shown = three.towpath("destroy", "--yes", check=False)
     assert (shown.returncode, "destroy-unconfirmed" in shown.stderr) == (4, True)
     assert three.towpath("destroy", "other", "--yes", check=False).returncode == 4
-    rows = [
-        json.loads(line)
-        for line in three.towpath("destroy", "lab", "--yes", "-o", "json", timeout=200).stdout.splitlines()
-    ]
-    assert {row["node"] for row in rows if row["operation"] == "node"} == {"stays", "leaves"}
+    shown = rows(three.towpath("destroy", "lab", "--yes", "-o", "json", timeout=200).stdout)
+    assert {row["node"] for row in shown if row["operation"] == "node"} == {"stays", "leaves"}
     assert three.lab.on("eu-1", "ls /etc/systemd/system/ | grep -c towpath-", check=False).stdout.strip() == "0"
     kept = [each for each in three.lab.on("eu-1", TRASH).stdout.split() if not each.endswith(".json")]
     assert sorted(each.rpartition("-")[0] for each in kept) == ["leaves", "stays"]
-    assert Path(three.folder / ".towpath" / "hosts.json").read_text().strip() == "{}"
+    left = json.loads(Path(three.folder / ".towpath" / "hosts.json").read_text())
+    assert {name: each["nodes"] for name, each in left.items()} == {"eu-1": {}, "eu-2": {}}, (
+        "remembered for their trash"
+    )
+    assert {name.rpartition("-")[0] for name in left["eu-1"]["trash"]} == {"stays", "leaves"}

@@ -29,7 +29,7 @@ async def test_a_node_that_moves_and_keeps_its_name_is_no_copy_of_itself(
     ours = replace(ours, before=before, urls={**ours.urls, "ci-2": url})
     asked: list[tuple[str, dict[str, str]]] = []
 
-    async def content_of(gate: Any, at: str, sisters: dict[str, str]) -> contents.Content:
+    async def content_of(gate: Any, at: str, sisters: dict[str, str], *, node: str) -> contents.Content:
         asked.append((at, sisters))
         return contents.Content()
 

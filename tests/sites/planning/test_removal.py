@@ -167,7 +167,7 @@ def test_no_clock_that_is_off_shortens_the_term_of_trash(host: DesiredHost) -> N
     removal = planned(without(host, "ci-2"), ahead).removal
     assert removal is not None
     (data,) = (each for each in removal.leaving[0].actions if isinstance(each, Discard))
-    assert json.loads(data.note)["until"] == (NOW + 70 * day).timestamp()
+    assert json.loads(data.told()["note"])["until"] == (NOW + 70 * day).timestamp()
 
 
 @pytest.mark.attack("A-edited-inventory")
