@@ -14,7 +14,6 @@ from cyclopts import Parameter
 from sites.state import Runs
 from towpath.exits import Exit
 from towpath.leave_options import NOBODY, Leave
-from towpath.leaving import Planned, remember
 from towpath.output import PLAIN, Options, Output
 from towpath.plan_shown import drifted_counted, ended, show, show_rows, told, unchanged, watching
 from towpath.workspace import HERE, Where, Workspace
@@ -77,9 +76,7 @@ async def plan(
     from towpath.leaving import planned, resting_rows, talk_of
 
     out, workspace = options.open(), where.open()
-    if create_secrets:
-        _create_secrets(workspace, out)
-    deployment = deployment_of(workspace, out)
+    deployment = deployment_of(workspace, out, create_secrets=create_secrets)
     async with ssh.hosts(workspace) as hosts:
         found = await planned(deployment, hosts)
         plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
@@ -112,12 +109,10 @@ async def apply(
     Run it again after a failure: it goes on from where it stopped."""
     from sites.rollout import addresses, locks
     from towpath import figures
-    from towpath.leaving import check, left_behind, planned, resting_rows, talk_of
+    from towpath.leaving import check, goes_on, left_behind, planned, remember, resting_rows, talk_of
 
     out, workspace = options.open(), where.open()
-    if create_secrets:
-        _create_secrets(workspace, out)
-    deployment = deployment_of(workspace, out)
+    deployment = deployment_of(workspace, out, create_secrets=create_secrets)
     with workspace.state.locked():
         deployment = leave.without_forgotten(deployment, workspace.state)
         async with ssh.hosts(workspace) as hosts:
@@ -131,29 +126,22 @@ async def apply(
                 talk_of(found, deployment, out, leave)
                 return ended(out, "apply", Exit.DONE, dryRun=True)
             check(found, leave, deployment)
-            if not found.changing:
-                _goes_on(workspace, deployment, found, leave, out)
-                exit = told(unchanged(found.plans), out, "Nothing to do.")
-            else:
+            if found.changing:
                 await addresses.check_names(deployment.public_urls(found.changing))
                 async with locks.locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as held:
                     found = found.under(held, await planned(deployment, hosts))  # what another run did meanwhile
                     _check(plan, deployment, found.plans, workspace)
                     check(found, leave, deployment)
-                    _goes_on(workspace, deployment, found, leave, out)
+                    goes_on(workspace.state, deployment, found, leave, out)
                     results = await _roll_out(deployment, hosts, found.plans, held, out)
                 remember(workspace.state, deployment, found, results)
-                exit = told(results, out)
+            else:
+                goes_on(workspace.state, deployment, found, leave, out)
+                results = unchanged(found.plans)
+        exit = told(results, out, "Done: every node serves." if found.changing else "Nothing to do.")
         if exit is Exit.DONE:
             figures.applied(workspace, out)
     return ended(out, "apply", left_behind(found, deployment, exit, out))
-
-
-def _goes_on(workspace: Workspace, deployment: Deployment, found: Planned, leave: Leave, out: Output) -> None:
-    """What is written once nothing is refused any more, and before the first change."""
-    workspace.state.write_addresses(deployment.urls)
-    remember(workspace.state, deployment, found)
-    leave.say_forgotten(out)
 
 
 async def drift(
@@ -204,16 +192,12 @@ async def unlock(
     return ended(out, "unlock", Exit.CONFLICT if held else Exit.DONE)
 
 
-def _create_secrets(workspace: Workspace, out: Output) -> None:
+def deployment_of(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> Deployment:
+    from sites.planning.deployment import deployment
     from towpath.first_secrets import create_missing
 
-    for path in create_missing(workspace.topology):
+    for path in create_missing(workspace.topology) if create_secrets else ():
         out.note({"type": "made", "path": str(path)}, f"made {path}")
-
-
-def deployment_of(workspace: Workspace, out: Output) -> Deployment:
-    from sites.planning.deployment import deployment
-
     workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
     for finding in workspace.check_secrets():
         text = f"warning[{finding.code}]: {finding.place}: {finding.message}; {finding.help}"

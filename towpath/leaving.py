@@ -237,6 +237,13 @@ def remember(state: StateFolder, deployment: Deployment, found: Planned, results
     write_hosts(state, hosts)
 
 
+def goes_on(state: StateFolder, deployment: Deployment, found: Planned, leave: Leave, out: Output) -> None:
+    """What is written once nothing is refused any more, and before the first change."""
+    state.write_addresses(deployment.urls)
+    remember(state, deployment, found)
+    leave.say_forgotten(out)
+
+
 def as_record(error: HostError) -> dict[str, str]:
     """Of a line for programs."""
     return {"code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": error.next}

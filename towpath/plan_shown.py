@@ -98,7 +98,7 @@ def _in_full(row: Row, record: Mapping[str, Any]) -> list[str]:
     return [head, *(f"    $ {each}" for each in row.commands), *(f"    {line}" for line in row.diff.splitlines())]
 
 
-def told(results: list[HostResult], out: Output, done: str = "Done: every node serves.") -> Exit:
+def told(results: list[HostResult], out: Output, done: str) -> Exit:
     """What became of each host, and what to do there: a table when one failed, always for programs."""
     failed = [each for each in results if each.error is not None]
     if out.json or failed:
