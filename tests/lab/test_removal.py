@@ -62,12 +62,10 @@ def test_a_protected_node_that_holds_an_image_goes_only_when_it_is_named(three: 
     three.change(LEAVES, "")
     three.change(OTHER, "")
     planned = three.towpath("plan", "-o", "json")
-    (row,) = (json.loads(line) for line in planned.stdout.splitlines())
-    assert (row[""], row["node"], row["host"]) == ("-", "leaves", "eu-1")
-    assert (
-        "holds 1 tag, 1 without another copy; 1 manifest in all, 1 without another copy; protected by its node"
-        in row["change"]
-    )
+    (row,) = rows(planned.stdout)
+    assert (row["sign"], row["node"], row["host"]) == ("-", "leaves", "eu-1")
+    held = "holds 1 tag, 1 without another copy; 1 manifest in all, 1 without another copy"
+    assert f"{held}; protected by its node" in row["change"]
     before = lab.on("eu-1", "systemctl show -p MainPID --value 'towpath-*.service'").stdout
     refused = three.towpath("apply", "--remove", "leaves", check=False)
     assert (refused.returncode, "error[removal-protected]" in refused.stderr) == (4, True)
@@ -114,7 +112,20 @@ def test_a_host_that_left_is_asked_and_forgotten_only_by_name(three: Deployment)
     three.towpath("apply", timeout=200)
     assert not three.lab.on("eu-2", "ls /etc/towpath/inventory.json", check=False).stdout
     assert lab.on("eu-2", "systemctl is-active towpath-away", check=False).stdout.strip() == "inactive"
-    assert three.towpath("plan", "--detailed-exitcode").returncode == 0
+    kept = three.towpath("plan", "--detailed-exitcode")
+    assert (kept.returncode, "an apply after that removes it" in kept.stdout) == (0, True)
+
+
+def test_the_trash_of_a_host_that_left_goes_when_its_term_is_over(three: Deployment) -> None:
+    lab, file = three.lab, three.folder / ".towpath" / "hosts.json"
+    state = json.loads(file.read_text())
+    assert (state["eu-2"]["nodes"], len(state["eu-2"]["trash"])) == ({}, 1)
+    state["eu-2"]["trash"] = dict.fromkeys(state["eu-2"]["trash"], 1.0)
+    file.write_text(json.dumps(state))
+    lab.on("eu-2", """sed -i 's/"until": [0-9.]*/"until": 1.0/' /var/lib/towpath/.trash/*.json""")
+    three.towpath("apply")
+    assert lab.on("eu-2", TRASH).stdout == ""
+    assert list(json.loads(file.read_text())) == ["eu-1"]
 
 
 def test_destroy_is_meant_or_not_done(three: Deployment) -> None:
