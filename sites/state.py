@@ -6,7 +6,7 @@ STATE/lock                          held (flock) while nodes are started or stop
 STATE/addresses.json                {node: {"url": ...}}, as clients reach them
 STATE/cleanup.json                  {scope: its cleanup rules in one line}, as the last apply left them
 STATE/edges.json                    {kind: {name: {field: words}}} of edges, gates, freezes and keys, likewise
-STATE/hosts.json                    where the last apply brought nodes, and which are protected (remembered.py)
+STATE/hosts.json                    where applies brought nodes and left trash; which are protected (remembered.py)
 STATE/secrets/engine.token          the engine's own credential, 0600
 STATE/nodes/NODE/settings.json      rendered; holds hashes of secrets, 0600
 STATE/nodes/NODE/data/              the node's own folder: nothing else touches it
