@@ -117,7 +117,8 @@ def _result(result: HostResult) -> dict[str, Any]:
     if error is None:
         on = AGAIN if result.outcome == "not reached" else None
         return {**told, "code": None, "what": None, "where": None, "why": None, "next": on}
-    return {**told, "code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": error.next}
+    on = error.next or "mend that, then run the same command again: it goes on from there"
+    return {**told, "code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": on}
 
 
 def unchanged(plans: Mapping[str, HostPlan]) -> list[HostResult]:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from sites.hosts import HostError
 from sites.rollout.contents import Content
+from sites.rollout.rolling import HostResult, Outcome
 from tests.sites import deployed
 from tests.towpath.hosts import Killed, Operator, Said, operator
 from towpath.exits import Exit
+from towpath.output import Output
+from towpath.plan_shown import told
 
 CI = "  ci-2: {kind: local, scope: ci, site: eu, host: eu-2, port: 5002}\n"
 ONE_NODE = "  sandbox-2: {kind: local, scope: sandbox, role: replica, site: eu, host: eu-2, port: 5001}\n"
@@ -164,6 +168,19 @@ def test_apply_says_what_became_of_each_host(us: Operator) -> None:
     again = us.towpath("apply")
     assert again.results == {"eu-1": "unchanged", "eu-2": "unchanged"}
     assert again.lines[-1] == {"type": "summary", "verb": "apply", "exit": 0}
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+@pytest.mark.parametrize("next", [None, "", "see that it runs"])
+def test_each_host_that_is_not_done_says_what_to_do(
+    outcome: Outcome, next: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = None if next is None else HostError("host-lost", "host eu-1 stopped answering", next=next)
+    exit = told([HostResult("eu-1", "eu", outcome, error)], Output(json=True), "Done.")
+    line = json.loads(capsys.readouterr().out)
+    assert exit == (Exit.SOME_SITES_FAILED if error else Exit.DONE)
+    assert bool(line["next"]) == (error is not None or outcome is Outcome.NOT_REACHED)
+    assert line["next"] == next or not next
 
 
 def test_errors_are_json_on_stderr_and_no_summary_follows(us: Operator) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import psutil
@@ -106,3 +107,18 @@ async def test_the_child_is_gone_when_the_run_ends(tmp_path: Path) -> None:
         alive = (each for each in children if each.status() != psutil.STATUS_ZOMBIE)
         (child,) = (each for each in alive if "sites.remote" in each.cmdline())
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_disk_that_takes_too_long_is_no_lost_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = SshHosts({}, Login(tmp_path / "known_hosts"))
+    asked: list[dict[str, Any]] = []
+
+    async def never(host: str, verb: str, told: dict[str, Any], seconds: int) -> Any:
+        asked.append(told)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(hosts, "_ask", never)
+    with pytest.raises(HostError) as refused:
+        await hosts.sizes("eu-1", ["/var/lib/towpath/ci-1"], seconds=0.05)
+    assert (refused.value.code, refused.value.what) == ("size-unknown", "did not answer in 0.05 s")
+    assert asked == [{"sizes": ["/var/lib/towpath/ci-1"], "seconds": 2}], "the host gives up by itself too"
