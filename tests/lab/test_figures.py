@@ -57,7 +57,7 @@ def test_figures_of_what_a_plan_means(filled: Company) -> None:
     filled.file.write_text(f"{filled.file.read_text()}{replica}{copy}")
     rows = filled.towpath("plan", "-o", "json").rows
     (edge,) = [each for each in rows if each.get("site") == "edge"]
-    assert (edge[""], edge["node"], edge["change"]) == ("+", "both", "sandbox-1 -> sandbox-2; on: event")
+    assert (edge["sign"], edge["node"], edge["change"]) == ("+", "both", "sandbox-1 -> sandbox-2; on: event")
     (added,) = [each for each in rows if each.get("operation") == "node"]
     assert added["change"].startswith("local of sandbox, port 5001, needs ")
     assert added["change"].endswith(" free")
