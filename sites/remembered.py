@@ -33,6 +33,7 @@ class RememberedHost(BaseModel):
     port: int
     user: str = ""
     host_key: str = ""
+    machine: str = ""  # which one it was; "": not known
     nodes: dict[str, RememberedNode] = {}
     trash: dict[str, FiniteFloat] = {}
 
@@ -72,6 +73,7 @@ def as_applied(host: DesiredHost, urls: Mapping[str, str], trash: Mapping[str, f
     target = host.target
     nodes = {each.name: RememberedNode(url=urls[each.name], protected=each.protected) for each in host.nodes}
     place = {"address": target.address, "port": target.port, "user": target.user, "host_key": target.host_key}
+    place["machine"] = host.machine
     return RememberedHost(site=target.site, nodes=nodes, trash=dict(trash), **place)
 
 

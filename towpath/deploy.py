@@ -41,13 +41,14 @@ class Ssh:
 
     def hosts(self, workspace: Workspace) -> SshHosts:
         from sites.desired.inventory import targets_of
+        from sites.planning.machines import elsewhere
         from sites.remembered import read_hosts
         from sites.rollout.ssh import Login, SshHosts
 
-        now = datetime.now(UTC)
-        left = {name: each.target(name) for name, each in read_hosts(workspace.state).items() if not each.rests(now)}
+        now, declared = datetime.now(UTC), targets_of(workspace.topology)
+        left = elsewhere(read_hosts(workspace.state), declared)
+        targets = {name: each.target(name) for name, each in left.items() if not each.rests(now)} | declared
         named = self.ssh_key or (Path(os.environ["TOWPATH_SSH_KEY"]) if os.environ.get("TOWPATH_SSH_KEY") else None)
-        targets = {**left, **targets_of(workspace.topology)}
         return SshHosts(targets, Login(self.known_hosts or workspace.state.known_hosts, named))
 
 
@@ -79,6 +80,7 @@ async def plan(
     deployment = deployment_of(workspace, out, create_secrets=create_secrets)
     async with ssh.hosts(workspace) as hosts:
         found = await planned(deployment, hosts)
+        deployment = found.recognised(out)
         plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
     show(workspace, plans, out, beside=resting_rows(deployment), full=full)
     talk_of(found, deployment, out)
@@ -117,6 +119,7 @@ async def apply(
         deployment = leave.without_forgotten(deployment, workspace.state)
         async with ssh.hosts(workspace) as hosts:
             found = await planned(deployment, hosts)
+            deployment = found.recognised(out)
             _check(plan, deployment, found.plans, workspace)
             plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
             show(workspace, plans, out, beside=resting_rows(deployment))
@@ -158,13 +161,24 @@ async def drift(
     deployment = deployment_of(workspace, out)
     async with ssh.hosts(workspace) as hosts:
         facts = await hosts.facts(deployment.hosts)
+    deployment.insist_readable(facts)
     rows = [row for name, each in facts.items() for row in drifted(deployment.hosts[name], each)]
-    untouched = [name for name, each in facts.items() if each.inventory is None]
+    untouched = [name for name, each in facts.items() if each.inventory is None and not each.there]
+    lost = [name for name, each in facts.items() if each.inventory is None and each.there]
     show_rows(workspace, rows, out, full=full)
     if untouched:
         out.talk(f"never applied to: {', '.join(untouched)}")
+    if lost:
+        out.talk(f"without a record of what was laid down there: {', '.join(lost)}; next: towpath import")
     out.talk(drifted_counted(rows))
-    return ended(out, "drift", Exit.CHANGES if rows else Exit.DONE, differences=len(rows), neverApplied=untouched)
+    return ended(
+        out,
+        "drift",
+        Exit.CHANGES if rows else Exit.DONE,
+        differences=len(rows),
+        neverApplied=untouched,
+        recordLost=lost,
+    )
 
 
 async def unlock(
@@ -175,12 +189,18 @@ async def unlock(
     where: Where = HERE,
     options: Options = PLAIN,
 ) -> Exit:
-    """Take a dead run's lock off the hosts. A run that is alive after all changes nothing more there."""
+    """Take a dead run's lock off the hosts. A run that is alive after all changes nothing more there.
+
+    Exits 7 when some hosts could not be asked: those that were are free."""
+    from sites.hosts import HostErrors
     from sites.rollout.locks import unlock as unlocked
+    from towpath.leaving import as_record
 
     out, workspace = options.open(), where.open()
     async with ssh.hosts(workspace) as hosts:
-        found = await unlocked(hosts, lock)
+        found, silent = await unlocked(hosts, lock)
+    if not found:
+        raise HostErrors(list(silent.values()))
     held = {name: by for name, by in found.items() if by is not None}
     for name, by in found.items():
         told = {"type": "lock", "host": name, "held": by}
@@ -188,8 +208,11 @@ async def unlock(
             out.record(told)
         else:
             out.emit(told, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
+    for name, error in silent.items():
+        text = f"{name}: not asked, and may still be locked: {error.what} ({error.next})"
+        out.emit({"type": "result", "host": name, "outcome": "not asked", **as_record(error)}, text)
     out.talk(f"free: {', '.join(name for name in found if name not in held) or 'none'}")
-    return ended(out, "unlock", Exit.CONFLICT if held else Exit.DONE)
+    return ended(out, "unlock", Exit.CONFLICT if held else Exit.SOME_SITES_FAILED if silent else Exit.DONE)
 
 
 def deployment_of(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> Deployment:

@@ -45,6 +45,7 @@ async def destroy(
         deployment = replace(deployment, before=read_hosts(workspace.state))
         async with ssh.hosts(workspace) as hosts:
             found = await planned(deployment, hosts, everything=True)
+            deployment = found.recognised(out)
             show(workspace, found.plans, out, beside=resting_rows(deployment), rules=False)
             _check(found, deployment)
             if not found.changing:

@@ -44,18 +44,21 @@ class Leave:
     def without_forgotten(self, deployment: Deployment, state: StateFolder) -> Deployment:
         """The deployment with what is remembered now, under the lock, less the hosts to forget: it is written when the run
         goes on. Raises Problem for a host of the topology, and for one that nothing is remembered of."""
+        from sites.planning.machines import asked_as
         from sites.remembered import read_hosts
 
         before = read_hosts(state)
+        called = {asked_as(name, each, deployment.targets): name for name, each in before.items()}
         deployment = replace(deployment, before=before)
         for name in self.forget:
             if name in deployment.targets:
                 why = f"the topology places {', '.join(deployment.targets[name].nodes)} on it"
                 next = "take them out of the topology first"
                 raise Problem("host-not-left", f"host {name} has not left", why=why, next=next, exit=Exit.USAGE)
-            if name not in before:
+            if name not in called:
                 raise _unknown("host-unknown", f"there is no host {name} to forget", name, deployment.gone, "host")
-        return replace(deployment, before={name: each for name, each in before.items() if name not in self.forget})
+        gone = {called[name] for name in self.forget}
+        return replace(deployment, before={name: each for name, each in before.items() if name not in gone})
 
     def check_names(self, deployment: Deployment, plans: Mapping[str, HostPlan]) -> None:
         """Raises Problem for a node that does not leave. One that has left already, in an earlier run of the same command,

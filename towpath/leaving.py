@@ -27,13 +27,16 @@ _Held = tuple[str, str]  # host and node
 
 @dataclass(frozen=True)
 class Planned:
-    """``contents``: what nodes that leave hold. ``unreachable``: hosts that do not answer, and are not needed to go on.
-    ``taken``: hosts where we left nothing but trash and that are another topology's now."""
+    """``contents``: what nodes that leave hold. ``unreachable``: hosts that do not answer, or not as the machines that they
+    were, and are not needed to go on. ``taken``: hosts where we left nothing but trash and that are another topology's now.
+    ``deployment``: that which was planned, since the hosts have said which machines they are; ``notes``: on those."""
 
     plans: Mapping[str, HostPlan]
     contents: Mapping[_Held, Content]
     unreachable: Mapping[str, HostError]
+    deployment: Deployment
     taken: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def changing(self) -> list[str]:
@@ -49,7 +52,14 @@ class Planned:
         plans = {name: later.plans.get(name, each) if name in locks else each for name, each in self.plans.items()}
         unreachable = {**self.unreachable, **later.unreachable}
         unreachable = {name: each for name, each in unreachable.items() if name not in plans}
-        return Planned(plans, {**self.contents, **later.contents}, unreachable, self.taken | later.taken)
+        contents, taken = {**self.contents, **later.contents}, self.taken | later.taken
+        return replace(self, plans=plans, contents=contents, unreachable=unreachable, taken=taken)
+
+    def recognised(self, out: Output) -> Deployment:
+        """Says which hosts are other machines than the last apply knew."""
+        for each in self.notes:
+            out.note({"type": "warning", "warning": "machine", "text": each}, each)
+        return self.deployment
 
 
 async def planned(deployment: Deployment, hosts: SshHosts, *, everything: bool = False) -> Planned:
@@ -60,12 +70,16 @@ async def planned(deployment: Deployment, hosts: SshHosts, *, everything: bool =
     facts, unreachable = await hosts.facts_where_possible({**deployment.hosts, **deployment.left})
     if not everything:
         _insist(deployment, unreachable)
+    deployment, known = deployment.recognised(facts)
+    asked = {*deployment.hosts, *deployment.left} - {*known.beyond}
+    unreachable = {**{name: each for name, each in unreachable.items() if name in asked}, **known.beyond}
+    facts = {name: each for name, each in facts.items() if name in asked}
     taken = deployment.taken_by_others(facts)
     facts = {name: each for name, each in facts.items() if name not in taken}
     plans = deployment.removal_of_all(facts) if everything else deployment.plans(facts)
     contents = await _contents(Gate(deployment.engine, deployment.trust), deployment, plans, everything=everything)
     plans = {name: _with_contents(name, plan, contents) for name, plan in plans.items()}
-    return Planned(plans, contents, unreachable, taken)
+    return Planned(plans, contents, unreachable, deployment, taken, known.notes)
 
 
 def _insist(deployment: Deployment, unreachable: Mapping[str, HostError]) -> None:

@@ -43,6 +43,9 @@ VERBS: dict[str, Verb] = {
     "apply": Verb("Operate", "towpath.deploy:apply", "Bring the hosts to what the topology says."),
     "destroy": Verb("Operate", "towpath.destroy:destroy", "Remove every node from its host; the data goes to trash."),
     "drift": Verb("Operate", "towpath.deploy:drift", "What was changed on the hosts since the last apply."),
+    "import": Verb(
+        "Operate", "towpath.importing:take_over", "Take over what runs on hosts: a lost state folder or record."
+    ),
     "unlock": Verb("Operate", "towpath.deploy:unlock", "Take a dead run's lock off the hosts."),
     # Images: towpath/images.py
     "ls": Verb("Images", "towpath.images:ls", "List repositories of a scope, or tags of a repository."),

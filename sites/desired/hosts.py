@@ -62,6 +62,7 @@ class DesiredHost:
     admitted: tuple[IpNetwork, ...] | None = None
     proxy: DesiredProxy = field(default_factory=DesiredProxy)
     topology: str = ""  # its name
+    machine: str = ""  # which one the host is; "": not known
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -163,6 +164,7 @@ def recorded(host: DesiredHost) -> bytes:
     told = {
         "format": 1,
         "topology": host.topology,
+        "machine": host.machine,
         "files": files,
         "links": {node.link[0]: {"target": node.link[1], "node": node.name} for node in host.nodes},
         "units": {each.unit: each.name for each in host.nodes},

@@ -2,12 +2,15 @@
 
 {"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
 "data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables,
-"earlier": {"links": path, "former": path, "releases": path, "trash": path}}
-or {"sizes": [...], "seconds": number}: the bytes that folders take; nobody waits for them any longer.
+"earlier": {"links": path, "former": path, "releases": path, "trash": path},
+"there": {"settings": path, "links": path, "units": path}}
+or {"sizes": [...], "seconds": number}: the bytes that folders take; nobody waits for them any longer;
+or {"contents": [...]}: what stands in files, secrets too.
 """
 
 from __future__ import annotations
 
+import errno
 import grp
 import hashlib
 import json
@@ -25,6 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sites.on_host.records import machine_id, nodes_there, read_record
+
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NeedDaemonReload", "DropInPaths")
 CIPHERED = frozenset({"PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BITLK", "FVAULT2"})  # cryptsetup(8), --type
@@ -36,6 +41,10 @@ def path_facts(path: Path) -> dict[str, Any] | None:
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # no file has such a name
+            raise
         return None
     told = {"mode": stat.S_IMODE(status.st_mode), "owner": user(status.st_uid), "group": group(status.st_gid)}
     if stat.S_ISLNK(status.st_mode):
@@ -270,12 +279,18 @@ def earlier(asked: dict[str, str]) -> dict[str, Any]:
 def look(asked: dict[str, Any]) -> dict[str, Any]:
     if "sizes" in asked:
         return {path: taken(Path(path)) for path in asked["sizes"]}
-    inventory = parsed(asked["inventory"])
-    laid = inventory if isinstance(inventory, dict) else {}
+    if "contents" in asked:
+        return {path: text(path) for path in asked["contents"]}
+    inventory, unreadable = read_record(asked["inventory"])
+    laid, there = inventory or {}, nodes_there(asked["there"])
+    unlisted = [name for name in there if name not in laid.get("nodes", {})]
     parts = list(laid.get("parts", {}).values())
     owned = [path for part in ("directories", "files", "links") for path in laid.get(part, ())]
     owned += [path for part in parts for path in part["files"]]
+    owned += [path for name in unlisted for path in there[name]]
+    texts = [*asked["texts"], *(f"{asked['there']['settings']}/{name}/settings.json" for name in unlisted)]
     names = [*asked["units"], *laid.get("units", ()), *(part["unit"] for part in parts if part["unit"])]
+    names += [f"towpath-{name}.service" for name in unlisted]
     releases = Path(asked["releases"])
     trees = [each for each in dict.fromkeys((*asked["trees"], *laid.get("releases", ()))) if (releases / each).is_dir()]
     return {
@@ -286,10 +301,13 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "time": time.time(),
         "user": known(asked["user"]),
         "paths": {each: path_facts(Path(each)) for each in dict.fromkeys((*asked["paths"], *owned))},
-        "texts": {path: text(path) for path in asked["texts"]},
+        "texts": {path: text(path) for path in texts},
         "units": units(list(dict.fromkeys(names))),
         "releases": sorted(each.name for each in releases.glob("*") if each.suffix == ""),
         "inventory": inventory,
+        "unreadable": unreadable,
+        "there": there,
+        "machine_id": machine_id(),
         "lock": parsed(asked["lock"]),
         "trees": {each: tree(releases / each) for each in trees},
         "ports": ports(asked["ports"]),

@@ -3,17 +3,19 @@ not shut out the machine where apply runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sites.desired import layout
 from sites.desired.firewall import lets_in
 from sites.desired.hosts import DesiredHost
 from sites.hosts import HostError
 from sites.planning.facts import HostFacts
+from sites.planning.records import nodes_of
 
 
-def of_others(name: str, topology: str, facts: HostFacts) -> Iterator[HostError]:
-    """Why not, when another topology's nodes are there: they would be taken for nodes that left this one."""
+def of_others(name: str, topology: str, facts: HostFacts, known: Collection[str]) -> Iterator[HostError]:
+    """Why not, when another topology's nodes are there: they would be taken for nodes that left this one. Where no record
+    says whose they are, one of them must be ``known``: the topology has it, or the last apply did."""
     theirs = facts.inventory.topology if facts.inventory else ""
     if theirs and theirs != topology:
         yield HostError(
@@ -23,6 +25,15 @@ def of_others(name: str, topology: str, facts: HostFacts) -> Iterator[HostError]
             why=f"a host is of one topology; {topology} would remove the nodes that it does not name",
             next=f"give another host; or, if {topology} has left it: towpath apply --forget {name}; or, if {theirs} is this "
             f"topology's former name: write {topology} there",
+        )
+    there = nodes_of(facts)
+    if not theirs and there and not there & set(known):
+        yield HostError(
+            "host-of-unknown-topology",
+            f"host {name} has nodes that {topology} does not know: {', '.join(sorted(there))}; nothing was changed",
+            where=f"{layout.INVENTORY} on it, which does not say whose they are",
+            why=f"they may be another topology's; {topology} would remove them",
+            next=f"give another host; or, if they are nodes that left {topology}: towpath import {name} --adopt",
         )
 
 

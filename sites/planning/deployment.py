@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -21,9 +21,11 @@ from sites.planning.at_rest import not_encrypted
 from sites.planning.clocks import wrong_clock
 from sites.planning.facts import HostFacts, RecordedNode
 from sites.planning.host_plan import HostPlan
+from sites.planning.machines import Recognised, elsewhere, recognised
 from sites.planning.parts import with_parts
 from sites.planning.plan import host_plan
 from sites.planning.proxy import unfit_proxy, with_proxy
+from sites.planning.records import unusable
 from sites.planning.removal import vacated, with_removal
 from sites.remembered import RememberedHost, read_hosts
 from sites.settings.credentials import users_of
@@ -53,8 +55,11 @@ class Deployment:
         """Hosts to which an earlier apply brought nodes and that have none in the topology now, with something to do there.
         One that the topology calls by another name is not gone."""
         now = datetime.now(UTC)
-        gone = {name: each.target(name) for name, each in self.gone.items() if not each.rests(now)}
-        return {name: DesiredHost(target, self.release, (), ()) for name, target in gone.items()}
+        gone = {name: each for name, each in self.gone.items() if not each.rests(now)}
+        return {
+            name: DesiredHost(each.target(name), self.release, (), (), machine=each.machine)
+            for name, each in gone.items()
+        }
 
     @property
     def resting(self) -> dict[str, RememberedHost]:
@@ -64,9 +69,12 @@ class Deployment:
 
     @property
     def gone(self) -> dict[str, RememberedHost]:
-        there = {(each.address, each.port) for each in self.targets.values()}
-        before = {name: each for name, each in self.before.items() if (each.address, each.port) not in there}
-        return {name: each for name, each in before.items() if name not in self.targets}
+        return elsewhere(self.before, self.targets)
+
+    def recognised(self, facts: Mapping[str, HostFacts]) -> tuple[Deployment, Recognised]:
+        """The same, once the hosts and ``left`` have said which machines they are."""
+        known = recognised(self.before, self.targets, {name: each.machine_id for name, each in facts.items()})
+        return replace(self, before=known.hosts), known
 
     def public_urls(self, hosts: Iterable[str]) -> dict[str, str]:
         """By node, of those hosts that the topology has."""
@@ -75,7 +83,7 @@ class Deployment:
     def plans(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
         """Of hosts of the topology, and of those that left it. Raises HostErrors: every host that cannot be what it must
         be."""
-        self._insist_ours(facts)
+        self._insist_ours(facts, {name: each.nodes for name, each in self.targets.items()})
         errors = [
             error for name, each in facts.items() if name in self.hosts for error in unfit(self.hosts[name], each)
         ]
@@ -87,8 +95,8 @@ class Deployment:
         return {name: self._plan(name, each) for name, each in facts.items()}
 
     def removal_of_all(self, facts: Mapping[str, HostFacts]) -> dict[str, HostPlan]:
-        """Every node of every host leaves. Raises HostErrors: hosts of another topology."""
-        self._insist_ours(facts)
+        """Every node of every host leaves. Raises HostErrors: hosts of another topology, records that are lost."""
+        self._insist_ours(facts, {})
         hosts = {**self.left, **self.hosts}
         bare = {name: replace(hosts[name], directories=(), nodes=(), parts=(), proxy=DesiredProxy()) for name in facts}
         return {name: self._leave(_beside_nodes(vacated(bare[name], each))) for name, each in facts.items()}
@@ -97,23 +105,39 @@ class Deployment:
         """Hosts where we left nothing but trash, and that have another topology's nodes now: it empties the trash."""
         own = self.topology.metadata.name
         bare = [name for name, each in self.gone.items() if name in facts and not each.nodes]
-        return frozenset(name for name in bare if any(of_others(name, own, facts[name])))
+        return frozenset(name for name in bare if any(of_others(name, own, facts[name], self.known_nodes)))
 
-    def _insist_ours(self, facts: Mapping[str, HostFacts]) -> None:
-        """What an inventory lists and we do not leaves: it must be ours."""
+    def _insist_ours(self, facts: Mapping[str, HostFacts], wanted: Mapping[str, Collection[str]]) -> None:
+        """What an inventory lists and we do not leaves: it must be ours, and list all that may leave."""
         own = self.topology.metadata.name
-        if errors := [error for name, each in facts.items() for error in of_others(name, own, each)]:
+        errors = [error for name, each in facts.items() for error in of_others(name, own, each, self.known_nodes)]
+        for name, each in facts.items():
+            errors += unusable(name, each, wanted.get(name, ()))
+        if errors:
             raise HostErrors(errors)
+
+    def insist_readable(self, facts: Mapping[str, HostFacts]) -> None:
+        """Raises HostErrors: hosts whose records cannot be read."""
+        if errors := [error for name, each in facts.items() if each.unreadable for error in unusable(name, each, ())]:
+            raise HostErrors(errors)
+
+    @property
+    def known_nodes(self) -> set[str]:
+        """By the topology, and by the last apply."""
+        return {*self.topology.nodes, *(node for each in self.before.values() for node in each.nodes)}
 
     def _plan(self, name: str, facts: HostFacts) -> HostPlan:
         if name not in self.hosts:
             return self._leave(_beside_nodes(vacated(self.left[name], facts)))
+        host = replace(self.protected_on(name, facts), machine=facts.machine_id)
+        return self._leave(_beside_nodes(host_plan(host, facts)))
+
+    def protected_on(self, name: str, facts: HostFacts) -> DesiredHost:
+        """What a host must have, its nodes protected as what is remembered here and there wants it."""
         known = facts.inventory.nodes if facts.inventory else {}
-        nodes = tuple(
-            replace(node, protected=self.protected(name, node.name, known.get(node.name)))
-            for node in self.hosts[name].nodes
-        )
-        return self._leave(_beside_nodes(host_plan(replace(self.hosts[name], nodes=nodes), facts)))
+        host = {**self.left, **self.hosts}[name]
+        nodes = (replace(each, protected=self.protected(name, each.name, known.get(each.name))) for each in host.nodes)
+        return replace(host, nodes=tuple(nodes))
 
     def _leave(self, plan: HostPlan) -> HostPlan:
         there = self.before.get(plan.host.target.name)

@@ -92,6 +92,7 @@ class Recorded(_Said):
     """The inventory that an earlier apply left on the host: path -> what it laid down."""
 
     topology: str = ""  # whose nodes these are; "": an earlier towpath did not say
+    machine: str = ""  # on which machine it was written
     files: dict[str, dict[str, Any]] = {}
     links: dict[str, dict[str, Any]] = {}
     units: dict[str, str] = {}
@@ -113,6 +114,8 @@ class Earlier(_Said):
 
 class HostFacts(_Said):
     """``time``: the host's clock; ``asked``, ``answered``: ours, around that (seconds since the epoch; 0: not known).
+    ``machine_id``: which machine it is, "" unknown. ``there``: nodes that lie there, whatever the inventory says, with
+    their files and links. ``unreadable``: why the inventory, which is there, cannot be read.
     ``table``: ours of the packet filter; "" when it is not loaded, None when the host has no nft. ``asked_from``: our own
     address, as the host sees it; "" unknown."""
 
@@ -137,6 +140,9 @@ class HostFacts(_Said):
     table: str | None = None
     asked_from: Annotated[str, BeforeValidator(_address)] = ""
     earlier: Earlier = Earlier()
+    machine_id: str = ""
+    unreadable: str = ""
+    there: dict[str, tuple[str, ...]] = {}
     nginx: str = ""  # its program; "": not installed
 
     def settings(self, node: str) -> str | None:
@@ -169,13 +175,14 @@ def questions(host: DesiredHost) -> dict[str, Any]:
             "releases": str(layout.RELEASES),
             "trash": str(layout.TRASH),
         },
+        "there": {"settings": str(layout.SETTINGS), "links": str(layout.NODES), "units": str(layout.UNITS)},
     }
 
 
 def read_facts(host: str, said: Any) -> HostFacts:
     """Raises HostError when it is not what ``look.py`` says."""
     try:
-        return HostFacts.model_validate(said)
+        return HostFacts.model_validate(_with_record(said))
     except ValidationError as error:
         where = "; ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
         raise HostError(
@@ -185,3 +192,15 @@ def read_facts(host: str, said: Any) -> HostFacts:
             why="its answer has another form than this towpath's",
             next="run it again; if it stays so, report it with TOWPATH_DEBUG=1",
         ) from None
+
+
+def _with_record(said: Any) -> Any:
+    """A record that is none of ours is a fact too, so that it does not hide the others."""
+    try:
+        Recorded.model_validate(said["inventory"] or {})
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        return {**said, "inventory": None, "unreadable": f"its `{place}` is none that towpath writes"}
+    except (LookupError, TypeError):
+        pass  # the answer itself is none
+    return said

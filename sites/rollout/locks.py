@@ -43,22 +43,19 @@ async def locked(hosts: SshHosts, names: Sequence[str], purpose: str) -> AsyncIt
         await asyncio.shield(_give_back(hosts, taken))
 
 
-async def unlock(hosts: SshHosts, id: str) -> dict[str, dict[str, Any] | None]:
-    """By host: None where the lock is free now, else who holds it. Raises HostErrors when all have been asked: those that
-    did not answer."""
+async def unlock(hosts: SshHosts, id: str) -> tuple[dict[str, dict[str, Any] | None], dict[str, HostError]]:
+    """By host: None where the lock is free now, else who holds it; and why the others did not answer."""
     answers = await asyncio.gather(*(hosts.give_lock_back(name, id) for name in hosts.targets), return_exceptions=True)
     found: dict[str, dict[str, Any] | None] = {}
-    errors: list[HostError] = []
+    errors: dict[str, HostError] = {}
     for name, answer in zip(hosts.targets, answers, strict=True):
         if isinstance(answer, HostError):
-            errors.append(answer)
+            errors[name] = answer
         elif isinstance(answer, BaseException):
             raise answer
         else:
             found[name] = answer
-    if errors:
-        raise HostErrors(errors)
-    return found
+    return found, errors
 
 
 async def _give_back(hosts: SshHosts, taken: Mapping[str, Lock]) -> None:

@@ -128,6 +128,11 @@ class SshHosts:
             raise HostError("size-unknown", f"did not answer in {seconds:g} s", where=f"host {host}") from None
         return {str(path): int(taken) for path, taken in answer.items()}
 
+    async def contents(self, host: str, files: Sequence[str]) -> dict[str, str]:
+        """What stands in text files of a host, secrets too; those that are not there are left out. Raises HostError."""
+        answer = await self._ask(host, "look", {"contents": list(files)}, LOOK_SECONDS)
+        return {path: said for path, said in answer.items() if isinstance(said, str)}
+
     async def apply(self, host: str, actions: Sequence[Action], lock: Lock) -> None:
         """In order; stops at the first that fails. Raises HostError."""
         if not actions:

@@ -39,7 +39,7 @@ class Deployment:
     def towpath(self, *words: str, check: bool = True, env: dict[str, str] | None = None, **options: Any) -> Any:
         """One verb about this topology, hosts known by the lab's keys. Raises LabError."""
         given = [*words, "-f", str(self.file)]
-        if words[0] in ("plan", "apply", "destroy", "drift", "status", "unlock"):
+        if words[0] in ("plan", "apply", "destroy", "drift", "status", "unlock", "import"):
             given += ["--known-hosts", str(self.lab.known_hosts)]
         return self.lab.towpath(*given, check=check, env=env, **options)
 

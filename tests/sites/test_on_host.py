@@ -213,6 +213,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         "ports": [],
         "table": "of-no-such-name",
         "earlier": {each: str(tmp_path / each) for each in ("links", "former", "releases", "trash")},
+        "there": {each: str(tmp_path / each) for each in ("settings", "links", "units")},
     }
     words = [sys.executable, "-I", "-S", "-c", program("look")]
     said = json.loads(subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=True).stdout)

@@ -195,7 +195,9 @@ def test_errors_are_json_on_stderr_and_no_summary_follows(us: Operator) -> None:
 
 def test_drift_counts_what_it_shows(us: Operator) -> None:
     clean = us.towpath("drift")
-    assert clean.lines == [{"type": "summary", "verb": "drift", "exit": 0, "differences": 0, "neverApplied": []}]
+    assert clean.lines == [
+        {"type": "summary", "verb": "drift", "exit": 0, "differences": 0, "neverApplied": [], "recordLost": []}
+    ]
     del us.hosts.there["eu-2"]
     assert us.towpath("drift").lines[-1]["neverApplied"] == ["eu-2"]
 
