@@ -69,9 +69,11 @@ def recognised(before: Remembered, targets: Mapping[str, Target], found: Mapping
 def _matched(
     before: Remembered, targets: Mapping[str, Target], found: Mapping[str, str], ids: Mapping[str, str]
 ) -> dict[str, str]:
-    """Host -> the name of what is remembered of it; each once."""
+    """Host -> the name of what is remembered of it; each once. ``ids``: of the machines then, where they did not say it by
+    what answers in their places now."""
     now = {name: found.get(name, "") for name in targets}
-    one_now, one_then = (_once(each.values()) for each in (now, ids))
+    then = {name: each.machine for name, each in before.items()}
+    one_now, one_then = (_once(each.values()) for each in (now, then))
     same: dict[str, str] = {}
 
     def pair(host: str, name: str) -> None:
@@ -80,7 +82,7 @@ def _matched(
 
     for host in targets:
         for name in before:
-            if now[host] and now[host] == ids[name] and now[host] in one_now and now[host] in one_then:
+            if now[host] == then[name] and now[host] in one_now and now[host] in one_then:
                 pair(host, name)
     for host, target in targets.items():
         here = [name for name, each in before.items() if (each.address, each.port) == (target.address, target.port)]
