@@ -76,12 +76,13 @@ def ended(out: Output, verb: str, exit: Exit, **told: Any) -> Exit:
 
 
 def drifted_counted(rows: Sequence[Row]) -> str:
-    from sites.planning.drift import DROP_IN
+    from sites.planning.drift import DROP_IN, STRANGER
 
-    left = sum(row.operation == DROP_IN for row in rows)
-    back = "towpath apply puts it back." if left < len(rows) else ""
-    stay = f"{left} drop-ins are an operator's: apply leaves them (systemctl revert UNIT)." if left else ""
-    return " ".join(each for each in (f"{len(rows)} differences.", back, stay) if each) if rows else "No drift."
+    drop_ins, strangers = (sum(row.operation == each for row in rows) for each in (DROP_IN, STRANGER))
+    back = "towpath apply puts it back." if drop_ins + strangers < len(rows) else ""
+    stay = f"{drop_ins} drop-ins are an operator's: apply leaves them (systemctl revert UNIT)." if drop_ins else ""
+    left = f"{strangers} files are none of ours: apply leaves them." if strangers else ""
+    return " ".join(each for each in (f"{len(rows)} differences.", back, stay, left) if each) if rows else "No drift."
 
 
 def _record(workspace: Workspace, row: Row) -> dict[str, Any]:

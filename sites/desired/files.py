@@ -31,6 +31,10 @@ class Directory:
     owner: str = "root"
     group: str = "root"
 
+    def recorded(self) -> dict[str, Any]:
+        """For the inventory on the host."""
+        return {"mode": self.mode, "owner": self.owner, "group": self.group}
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

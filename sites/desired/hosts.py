@@ -44,6 +44,11 @@ class DesiredNode:
         return layout.unit(self.name)
 
     @property
+    def data(self) -> Directory:
+        """Made by systemd at the unit's start (StateDirectory=), with this mode and owner."""
+        return Directory(str(layout.data(self.name)), 0o750, layout.USER, layout.GROUP)
+
+    @property
     def link(self) -> tuple[str, str]:
         """Path and target."""
         return str(layout.release_of(self.name)), layout.link_target(self.release)
@@ -73,7 +78,7 @@ class DesiredHost:
         for node in self.nodes:
             own += [each.path for each in node.directories]
             own += [each.path for each in node.files]
-            own += [node.link[0], str(layout.pending(node.name))]
+            own += [node.link[0], node.data.path, str(layout.pending(node.name))]
         return tuple(dict.fromkeys(own))
 
 
@@ -159,8 +164,8 @@ def recorded(host: DesiredHost) -> bytes:
         }
         for node, each in (*laid_down, *(("", each) for each in host.proxy.files))
     }
-    owned = [("", each) for each in host.directories]
-    owned += [(node.name, each) for node in host.nodes for each in node.directories]
+    owned = [("", each) for each in (*host.directories, *host.proxy.directories)]
+    owned += [(node.name, each) for node in host.nodes for each in (*node.directories, node.data)]
     told = {
         "format": 1,
         "topology": host.topology,
@@ -168,10 +173,7 @@ def recorded(host: DesiredHost) -> bytes:
         "files": files,
         "links": {node.link[0]: {"target": node.link[1], "node": node.name} for node in host.nodes},
         "units": {each.unit: each.name for each in host.nodes},
-        "directories": {
-            each.path: {"mode": each.mode, "owner": each.owner, "group": each.group, "node": node}
-            for node, each in owned
-        },
+        "directories": {each.path: {**each.recorded(), "node": node} for node, each in owned},
         "parts": {each.name: each.recorded() for each in host.parts},
         "nodes": {each.name: _recorded(each) for each in host.nodes},
         "releases": {host.release.identity: {"manifest": host.release.manifest}},

@@ -41,6 +41,9 @@ INVENTORY = SETTINGS / "inventory.json"
 FIREWALL = SETTINGS / "firewall.nft"
 FIREWALL_UNIT = "towpath-firewall.service"
 FIREWALL_AGAIN = UNITS / "nftables.service.d" / "towpath.conf"
+FIREWALL_WANTED = tuple(
+    UNITS / f"{each}.wants" / FIREWALL_UNIT for each in ("sysinit.target", "nftables.service")
+)  # the links by which the unit is started
 TABLE = "towpath"  # of nftables, family inet
 JOURNAL_NAMESPACE = "towpath"
 JOURNAL = PurePosixPath(f"/etc/systemd/journald@{JOURNAL_NAMESPACE}.conf")

@@ -81,12 +81,12 @@ def release(path: str, content: str, sha256: str) -> None:
         tar.extractall(fresh, members=members)  # noqa: S202 - each of them was looked at
     sync_all(fresh)
     aside = Path(f"{path}.towpath-old")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(str(aside))
     if os.path.lexists(path):  # one that was edited, and nodes run from it: gone for a moment only
         Path(path).rename(aside)
     fresh.rename(path)
     sync(fresh.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(str(aside))
 
 
 def plain(member: tarfile.TarInfo) -> bool:
@@ -159,6 +159,12 @@ def unit(verb: str, name: str) -> None:
 
 def units() -> None:
     run("systemctl", "daemon-reload")
+
+
+def drop_table(name: str) -> None:
+    """Of the packet filter; once is enough."""
+    if run("nft", "list", "table", "inet", name, check=False).returncode == 0:
+        run("nft", "delete", "table", "inet", name)
 
 
 def nginx(configuration: str, former: str, pending: str) -> None:
@@ -251,6 +257,7 @@ _ACTIONS = (
     restore,
     unit,
     units,
+    drop_table,
     nginx,
     prune,
     discard,

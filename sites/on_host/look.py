@@ -1,7 +1,8 @@
 """What is there: one JSON object on stdout. Runs as root on the host, asked by one JSON object on stdin.
 
 {"paths": [...], "inventory": path, "lock": path, "texts": [...], "units": [...], "releases": path, "trees": [...],
-"data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables,
+"data": path, "kept": [...], "user": name, "ports": [...], "table": name of a table of nftables, "rules": the
+file that declares it, "folders": [...],
 "earlier": {"links": path, "former": path, "releases": path, "trash": path},
 "there": {"settings": path, "links": path, "units": path}}
 or {"sizes": [...], "seconds": number}: the bytes that folders take; nobody waits for them any longer;
@@ -17,7 +18,6 @@ import json
 import os
 import platform
 import pwd
-import re
 import shutil
 import signal
 import stat
@@ -28,11 +28,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sites.on_host.at_rest import at_rest
+from sites.on_host.packet_filter import table, table_of
 from sites.on_host.records import machine_id, nodes_there, read_record
 
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNIT_FACTS = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NeedDaemonReload", "DropInPaths")
-CIPHERED = frozenset({"PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BITLK", "FVAULT2"})  # cryptsetup(8), --type
 MOST = 100  # names of files that differ in a release
 
 
@@ -63,7 +64,8 @@ def digest(path: Path) -> str:
 
 
 def tree(top: Path) -> dict[str, Any]:
-    """A release against its MANIFEST (as sha256sum(1) writes one): files that differ, are missing or are too many."""
+    """A release against its MANIFEST (as sha256sum(1) writes one): files that differ, are missing or are too many, and
+    what others than root could change or the nodes not read."""
     try:
         manifest = (top / "MANIFEST").read_bytes()
         listed = {name: said for said, _, name in (line.partition("  ") for line in manifest.decode().splitlines())}
@@ -75,8 +77,18 @@ def tree(top: Path) -> dict[str, Any]:
         for name, path in there.items()
         if name in listed and not path.is_symlink() and listed[name] == digest(path)
     }
-    differing = sorted((listed.keys() | there.keys()) - same)
+    opened = {path.relative_to(top).as_posix() for path in (top, *top.rglob("*")) if open_to_others(path)}
+    opened |= {"."} if top.is_symlink() else set()
+    differing = sorted((listed.keys() | there.keys()) - same | opened)
     return {"manifest": hashlib.sha256(manifest).hexdigest(), "differing": differing[:MOST]}
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether anybody else than this program's user may write it, or not everybody may read it."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return False
+    return status.st_uid != os.geteuid() or bool(status.st_mode & 0o022) or status.st_mode & 0o444 != 0o444
 
 
 def files(top: Path) -> Iterator[tuple[str, Path]]:
@@ -164,62 +176,6 @@ def disk(path: Path) -> dict[str, int]:
         path = path.parent
     usage = shutil.disk_usage(path)
     return {"total": usage.total, "free": usage.free}
-
-
-def at_rest(path: Path, system: Path = Path("/")) -> dict[str, str]:
-    """The device that holds a folder and by what it is encrypted, "" when nothing shows it. ``system``: where /sys and
-    /proc lie."""
-    while not path.is_dir():
-        path = path.parent
-    kind, source = mounted(path, system)
-    below = [] if kind == "ecryptfs" else [encryption(each) for each in devices(path, kind, source, system)]
-    shown = "eCryptfs" if kind == "ecryptfs" else below[0] if below and all(below) else ""
-    return {"device": f"{source} ({kind})", "encryption": shown}
-
-
-def devices(path: Path, kind: str, source: str, system: Path) -> list[Path]:
-    """The block devices below a folder, as their folders below /sys; none for memory, network and overlays."""
-    number = path.stat().st_dev
-    if os.major(number):
-        return [system / "sys/dev/block" / f"{os.major(number)}:{os.minor(number)}"]
-    if kind == "btrfs":  # several devices may be one
-        for each in (system / "sys/fs/btrfs").glob("*/devices"):
-            if (each / Path(source).resolve().name).exists():
-                return sorted(each.iterdir())
-    return []
-
-
-def encryption(device: Path) -> str:
-    """``LUKS2``, ``PLAIN`` ... of a block device (its folder below /sys/dev/block), by device mapper's name for it
-    (cryptsetup writes CRYPT-TYPE-UUID-NAME, also of VERITY and INTEGRITY, which hide nothing); "" unless it or all that
-    it lies on are encrypted."""
-    mapped = text(str(device / "dm/uuid")) or ""
-    if mapped.startswith("CRYPT-") and (kind := mapped.split("-")[1].strip()) in CIPHERED:
-        return kind
-    below = sorted((device / "slaves").iterdir()) if (device / "slaves").is_dir() else []
-    found = [encryption(each) for each in below]
-    return found[0] if found and all(found) else ""
-
-
-def mounted(path: Path, system: Path = Path("/")) -> tuple[str, str]:
-    """The kind of file system that holds a folder, and its source (proc(5), /proc/self/mountinfo)."""
-    best, found = -1, ("", "")
-    where = str(path.resolve())
-    for line in (text(str(system / "proc/self/mountinfo")) or "").splitlines():
-        left, _, right = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])
-        if (where == point or where.startswith(point.rstrip("/") + "/")) and len(point) >= best:
-            best, found = len(point), (right.split()[0], right.split()[1])
-    return found
-
-
-def table(name: str) -> str | None:
-    """A table of the packet filter without its counters (nft(8)); "" when it is not there, None when nft is not."""
-    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if nft is None:
-        return None
-    words = [nft, "--stateless", "list", "table", "inet", name]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout  # noqa: S603 - no shell
 
 
 def asked_from() -> str:
@@ -314,7 +270,9 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "nginx": shutil.which("nginx", path=PROGRAMS) or "",
         "disk": disk(Path(asked["data"])),
         "at_rest": {each: at_rest(Path(each)) for each in asked["kept"]},
-        "table": table(asked["table"]),
+        "table": (loaded := table(asked["table"])),
+        "table_of_file": table_of(asked["rules"], asked["table"]) if loaded else "",
+        "inside": {each: [found.name for found in inside(each)] for each in asked["folders"]},
         "asked_from": asked_from(),
         "earlier": earlier(asked["earlier"]),
     }

@@ -153,6 +153,20 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class DropTable:
+    """A table of the packet filter, family inet, if it is still there."""
+
+    name: str
+
+    def told(self) -> dict[str, Any]:
+        return {"do": "drop_table", "name": self.name}
+
+    @property
+    def command(self) -> str:
+        return f"nft delete table inet {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadUnits:
     none: None = field(default=None, repr=False)
 

@@ -26,7 +26,7 @@ def not_encrypted(topology: Topology, nodes: tuple[str, ...], host: str, facts: 
             "at-rest-not-shown",
             f"host {host} does not show that the data of {', '.join(bare)} are encrypted at rest",
             where=f"{', '.join(devices)}, which holds {layout.data(first)}",
-            why=f"SLA {sla} of scope {scopes[0]} says atRest: encrypted, and nothing below that folder is dm-crypt",
+            why=f"SLA {sla} of scope {scopes[0]} says atRest: encrypted, and neither fscrypt nor dm-crypt shows there",
             next=f"put {layout.DATA} on a LUKS device (cryptsetup luksFormat, then mount it there), "
             f"place {first} on a host that has one, or take atRest out of the SLA",
         )

@@ -37,9 +37,20 @@ def edited(found: PathFacts | None, laid: Mapping[str, Any]) -> str:
     """What became of a file that an inventory lists; "" when it is as it was laid down."""
     if found is None:
         return "is gone"
-    if (found.kind, found.sha256) != ("file", laid.get("sha256")):
+    if found.kind != "file":
+        return f"is a {found.kind}{f' to {found.target}' if found.target else ''}"
+    if found.sha256 != laid.get("sha256"):
         return "was edited"
     return owned_otherwise(found, laid)
+
+
+def data_folder(found: PathFacts | None, laid: Mapping[str, Any]) -> str:
+    """What is wrong with a node's data folder; "" when nothing is. A link in its place is an operator's own way."""
+    if found is None:
+        return "is gone"
+    if found.kind == "link":
+        return ""
+    return owned_otherwise(found, laid) if found.kind == "directory" else f"is a {found.kind}"
 
 
 def owned_otherwise(found: PathFacts, laid: Mapping[str, Any]) -> str:
@@ -58,8 +69,8 @@ def file_diff(file: File, facts: HostFacts) -> str:
     if file.path == str(layout.settings(PurePosixPath(file.path).parent.name)):
         both = [settings_in(each) for each in sides]
         shown = [json.dumps(shown_settings(each), indent=2, sort_keys=True) for each in both if each is not None]
-        return _diff(shown[0], shown[1], file.path) if len(shown) == len(sides) else ""
-    return _diff(*sides, file.path)
+        return unified(shown[0], shown[1], file.path) if len(shown) == len(sides) else ""
+    return unified(*sides, file.path)
 
 
 def settings_in(text: str | None) -> NodeSettings | None:
@@ -70,6 +81,7 @@ def settings_in(text: str | None) -> NodeSettings | None:
         return None
 
 
-def _diff(there: str, wanted: str, name: str) -> str:
+def unified(there: str, wanted: str, name: str) -> str:
+    """As diff -u shows two texts; "" when they are the same."""
     sides = (f"{name} (there)", f"{name} (wanted)")
     return "\n".join(difflib.unified_diff(there.splitlines(), wanted.splitlines(), *sides, lineterm="", n=1))

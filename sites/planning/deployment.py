@@ -21,6 +21,7 @@ from sites.planning.at_rest import not_encrypted
 from sites.planning.clocks import wrong_clock
 from sites.planning.facts import HostFacts, RecordedNode
 from sites.planning.host_plan import HostPlan
+from sites.planning.in_the_way import in_the_way
 from sites.planning.machines import Recognised, elsewhere, recognised
 from sites.planning.parts import with_parts
 from sites.planning.plan import host_plan
@@ -188,6 +189,7 @@ def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:
         found.append(_unfit(name, "has a full disk", why, "free some space there, then run this again"))
     clock = wrong_clock(name, facts)
     found += [clock] if clock else []
+    found += in_the_way(host, facts)
     return [*found, *_taken_ports(host, facts), *objections(host, facts), *unfit_proxy(host, facts)]
 
 

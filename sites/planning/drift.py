@@ -10,30 +10,59 @@ from collections.abc import Iterator
 from sites.desired import layout
 from sites.desired.hosts import DesiredHost
 from sites.desired.inventory import Target
-from sites.planning.compare import edited, file_diff, owned_otherwise
+from sites.planning.compare import data_folder, edited, file_diff, owned_otherwise
 from sites.planning.drop_ins import drop_ins
-from sites.planning.facts import HostFacts
+from sites.planning.facts import HostFacts, UnitFacts
 from sites.planning.host_plan import ADD, CHANGE, DESTROY, Row
 from sites.planning.parts import parts_drift
 from sites.planning.releases import difference
+from sites.planning.strangers import strangers
 
-DROP_IN = "drop-in"  # the operation of a row that apply does not undo
+# The operations of rows that apply does not undo.
+DROP_IN, STRANGER = "drop-in", "stranger"
+_INVENTORY = str(layout.INVENTORY)
+_INVENTORY_OWNED = {"mode": 0o600, "owner": "root", "group": "root"}
 
 
 def drift(host: DesiredHost, facts: HostFacts) -> tuple[Row, ...]:
     """One row for each thing that is not as it was laid down; none for a host that apply never changed."""
-    if facts.inventory is None:
-        return ()
     target = host.target
+    if facts.inventory is None:
+        return tuple(_no_inventory(target, facts))
     own = (*_directories(target, facts), *_files(host, facts), *_links(target, facts), *_units(target, facts))
-    return (*own, *_releases(target, facts), *_drop_ins(target, facts), *parts_drift(target, facts))
+    left = (*_drop_ins(target, facts), *_strangers(target, facts))
+    return (*_of_host(target, facts), *own, *_releases(target, facts), *left, *parts_drift(target, facts))
+
+
+def _no_inventory(target: Target, facts: HostFacts) -> Iterator[Row]:
+    """What was laid down is not known any more; that something was is."""
+    if facts.earlier.links:
+        gone = facts.paths.get(_INVENTORY) is None
+        change = f"{_INVENTORY} {'is gone' if gone else 'cannot be read'}: nothing else can be compared"
+        yield _row(target, "", DESTROY, "inventory", change)
+
+
+def _of_host(target: Target, facts: HostFacts) -> Iterator[Row]:
+    """The user, the inventory's own mode and owner, and the nginx that was told of our nodes."""
+    assert facts.inventory is not None
+    if not facts.user:
+        yield _row(target, "", DESTROY, "user", f"{layout.USER} is gone")
+    found = facts.paths.get(_INVENTORY)
+    if found and (change := f"is a {found.kind}" if found.kind != "file" else owned_otherwise(found, _INVENTORY_OWNED)):
+        yield _row(target, "", CHANGE, "inventory", f"{_INVENTORY} {change}")
+    nginx = facts.units.get(layout.NGINX_UNIT)
+    if str(layout.NGINX) in facts.inventory.files and nginx and (change := _not_running(nginx)):
+        yield _row(target, "", CHANGE, "proxy", f"{layout.NGINX_UNIT} {change}")
 
 
 def _directories(target: Target, facts: HostFacts) -> Iterator[Row]:
     assert facts.inventory is not None
     for path, laid in facts.inventory.directories.items():
         found, node = facts.paths.get(path), str(laid.get("node", ""))
-        if found is None:
+        if path == str(layout.data(node or ".")):
+            if change := data_folder(found, laid):
+                yield _row(target, node, CHANGE if found else DESTROY, "data", f"{path} {change}")
+        elif found is None:
             yield _row(target, node, DESTROY, "directory", f"{path} is gone")
         elif found.kind != "directory":
             yield _row(target, node, CHANGE, "directory", f"{path} is a {found.kind}")
@@ -57,6 +86,11 @@ def _drop_ins(target: Target, facts: HostFacts) -> Iterator[Row]:
         yield _row(target, facts.inventory.units.get(unit, ""), ADD, DROP_IN, f"{path} changes {unit}")
 
 
+def _strangers(target: Target, facts: HostFacts) -> Iterator[Row]:
+    for node, path in strangers(facts):
+        yield _row(target, node, ADD, STRANGER, f"{path} was put there by somebody")
+
+
 def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:
     assert facts.inventory is not None
     files = (*(each for node in host.nodes for each in node.files), *host.proxy.files)
@@ -77,19 +111,32 @@ def _links(target: Target, facts: HostFacts) -> Iterator[Row]:
         if found is None:
             yield _row(target, node, DESTROY, "release", f"{path} is gone")
         elif found.target != laid.get("target"):
-            yield _row(target, node, CHANGE, "release", f"{path} leads to {found.target or 'no link'}")
+            yield _row(
+                target,
+                node,
+                CHANGE,
+                "release",
+                f"{path} {'leads to ' + found.target if found.kind == 'link' else 'is a ' + found.kind}",
+            )
 
 
 def _units(target: Target, facts: HostFacts) -> Iterator[Row]:
     assert facts.inventory is not None
     for unit, node in facts.inventory.units.items():
         found = facts.units.get(unit)
-        if found is None or found.active != "active":
-            yield _row(target, node, CHANGE, "process", f"{unit} is {found.active if found else 'not there'}")
-        elif found.enabled != "enabled":
-            yield _row(target, node, CHANGE, "process", f"{unit} is {found.enabled or 'disabled'} at boot")
+        if found is None:
+            yield _row(target, node, CHANGE, "process", f"{unit} is not there")
+        elif change := _not_running(found):
+            yield _row(target, node, CHANGE, "process", f"{unit} {change}")
         elif found.stale == "yes":
             yield _row(target, node, ADD, "process", f"{unit} runs on an older unit file")
+
+
+def _not_running(unit: UnitFacts) -> str:
+    """Why a unit does not serve now or after the next boot; "" when it does."""
+    if unit.active not in ("active", "reloading"):
+        return f"is {unit.active}"
+    return "" if unit.enabled == "enabled" else f"is {unit.enabled or 'disabled'} at boot"
 
 
 def _row(target: Target, node: str, sign: str, operation: str, change: str, *, diff: str = "") -> Row:

@@ -116,8 +116,9 @@ class HostFacts(_Said):
     """``time``: the host's clock; ``asked``, ``answered``: ours, around that (seconds since the epoch; 0: not known).
     ``machine_id``: which machine it is, "" unknown. ``there``: nodes that lie there, whatever the inventory says, with
     their files and links. ``unreadable``: why the inventory, which is there, cannot be read.
-    ``table``: ours of the packet filter; "" when it is not loaded, None when the host has no nft. ``asked_from``: our own
-    address, as the host sees it; "" unknown."""
+    ``table``: ours of the packet filter; "" when it is not loaded, None when the host has no nft; ``table_of_file``: how its
+    file would be shown if that were loaded, "" unknown. ``asked_from``: our own address, as the host sees it; "" unknown.
+    ``inside``: the names in our folders."""
 
     python: str
     machine: str
@@ -138,6 +139,8 @@ class HostFacts(_Said):
     trees: dict[str, TreeFacts] = {}  # by release: those that nodes run or shall run
     at_rest: dict[str, AtRestFacts] = {}  # by the nodes' data folders: each may be a mount of its own
     table: str | None = None
+    table_of_file: str = ""
+    inside: dict[str, tuple[str, ...]] = {}
     asked_from: Annotated[str, BeforeValidator(_address)] = ""
     earlier: Earlier = Earlier()
     machine_id: str = ""
@@ -157,11 +160,11 @@ def questions(host: DesiredHost) -> dict[str, Any]:
     nginx = (layout.NGINX_UNIT,) if host.proxy.files else ()
     texts += [each.path for part in host.parts for each in part.files]
     return {
-        "paths": [*host.paths, str(layout.INVENTORY)],
+        "paths": [*host.paths, str(layout.INVENTORY), *sorted(layout.OF_PARTS)],
         "inventory": str(layout.INVENTORY),
         "lock": str(layout.LOCK),
         "texts": texts,
-        "units": [*(each.unit for each in host.nodes), *(each.unit for each in host.parts if each.unit), *nginx],
+        "units": [*(each.unit for each in host.nodes), layout.FIREWALL_UNIT, *nginx],
         "releases": str(layout.RELEASES),
         "trees": [host.release.identity],
         "data": str(layout.DATA),
@@ -169,6 +172,11 @@ def questions(host: DesiredHost) -> dict[str, Any]:
         "user": layout.USER,
         "ports": [*(each.settings.listen.port for each in host.nodes), *host.proxy.ports],
         "table": layout.TABLE,
+        "rules": str(layout.FIREWALL),
+        "folders": [
+            *(each.path for node in host.nodes for each in node.directories),
+            *(each.path for each in host.proxy.directories),
+        ],
         "earlier": {
             "links": str(layout.NODES),
             "former": str(layout.FORMER),

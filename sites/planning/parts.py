@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sites.desired import layout
+from sites.desired import firewall, layout
 from sites.desired.files import Directory, File, Part
 from sites.desired.inventory import Target
-from sites.planning.actions import Action, MakeDirectory, PutFile, ReloadUnits, Remove, Unit
+from sites.planning import loaded_rules
+from sites.planning.actions import Action, DropTable, MakeDirectory, PutFile, ReloadUnits, Remove, Unit
 from sites.planning.compare import edited, file_diff, is_file
 from sites.planning.facts import HostFacts, RecordedPart
 from sites.planning.host_plan import ADD, CHANGE, DESTROY, HostPlan, Row
@@ -52,8 +53,10 @@ def parts_drift(target: Target, facts: HostFacts) -> Iterator[Row]:
         if part.unit and (unit is None or (unit.active, unit.enabled) != ("active", "enabled")):
             state = f"{unit.active}, {unit.enabled or 'disabled'} at boot" if unit else "not there"
             yield _of_host(target, CHANGE, name, f"{part.unit} is {state}")
-        elif part.unit == layout.FIREWALL_UNIT and not facts.table:
-            yield _of_host(target, CHANGE, name, f"table inet {layout.TABLE} is not loaded")
+        elif unit and unit.stale == "yes":
+            yield _of_host(target, CHANGE, name, f"{part.unit} runs on an older unit file")
+        if part.unit == layout.FIREWALL_UNIT and (found := loaded_rules.drifted(facts, part.files)):
+            yield _of_host(target, CHANGE, name, found[0], diff=found[1])
 
 
 def _wanted(plan: HostPlan) -> Iterator[_PartPlan]:
@@ -80,7 +83,11 @@ def _idle(part: Part, facts: HostFacts) -> str:
         return f"{part.unit} is {unit.active if unit else 'not there'}"
     if unit.enabled != "enabled":
         return f"{part.unit} is not started at boot"
-    return "" if part.loaded in (facts.table or "") else "its rules are not loaded"
+    if part.loaded not in (facts.table or ""):
+        return "its rules are not loaded"
+    if unit.stale == "yes":
+        return f"{part.unit} runs on an older unit file"
+    return loaded_rules.CHANGED if loaded_rules.changed_by_hand(facts) else ""
 
 
 def _actions(part: Part, missing: list[File], facts: HostFacts) -> Iterator[Action]:
@@ -88,9 +95,9 @@ def _actions(part: Part, missing: list[File], facts: HostFacts) -> Iterator[Acti
         if (folder := each.path.rpartition("/")[0]).endswith(".d"):
             yield MakeDirectory(Directory(folder))
         yield PutFile(each)
-    if any(each.path.startswith(str(layout.UNITS)) for each in missing):
-        yield ReloadUnits()
     unit = facts.units.get(part.unit)
+    if any(each.path.startswith(str(layout.UNITS)) for each in missing) or (unit and unit.stale == "yes"):
+        yield ReloadUnits()
     if part.unit and (unit is None or unit.enabled != "enabled"):
         yield Unit("enable", part.unit)
     if part.unit:
@@ -101,7 +108,9 @@ def _actions(part: Part, missing: list[File], facts: HostFacts) -> Iterator[Acti
 
 def _left_over(plan: HostPlan) -> Iterator[_PartPlan]:
     """Parts that an earlier apply laid down and that are declared no more."""
-    laid = plan.facts.inventory.parts if plan.facts.inventory else {}
+    laid = dict(plan.facts.inventory.parts) if plan.facts.inventory else {}
+    if firewall.NAME not in laid and (found := loaded_rules.left_behind(plan.facts)):
+        laid[firewall.NAME] = found
     for name, part in laid.items():
         if name not in {each.name for each in plan.host.parts}:
             target, actions = plan.host.target, tuple(_taking_away(part, plan.facts))
@@ -110,13 +119,26 @@ def _left_over(plan: HostPlan) -> Iterator[_PartPlan]:
 
 
 def _taking_away(part: RecordedPart, facts: HostFacts) -> Iterator[Action]:
-    unit = facts.units.get(part.unit)
-    if unit is not None and unit.loaded == "loaded" and part.unit == layout.FIREWALL_UNIT:
-        yield Unit("disable", part.unit)
+    guards = part.unit == layout.FIREWALL_UNIT
+    if guards:
+        yield from _stopping(facts)
     there = {path: facts.paths.get(path) for path in part.files if path in layout.OF_PARTS}
     yield from (Remove(path) for path, each in there.items() if each and each.kind in ("file", "link"))
     if part.unit:
         yield ReloadUnits()
+    if guards and facts.table:
+        yield DropTable(layout.TABLE)
+
+
+def _stopping(facts: HostFacts) -> Iterator[Action]:
+    """The unit takes the table along, unless somebody removed its file: then links to it are left, and the table."""
+    unit = facts.units.get(layout.FIREWALL_UNIT)
+    file = facts.paths.get(str(layout.UNITS / layout.FIREWALL_UNIT))
+    if unit is not None and unit.loaded == "loaded" and file is not None and file.kind == "file":
+        yield Unit("disable", layout.FIREWALL_UNIT)
+    elif unit is not None and unit.active == "active":
+        yield Unit("stop", layout.FIREWALL_UNIT)
+        yield from (Remove(str(each)) for each in layout.FIREWALL_WANTED)
 
 
 def _row(plan: HostPlan, part: Part, missing: list[File], idle: str, actions: tuple[Action, ...]) -> Row:
@@ -124,7 +146,8 @@ def _row(plan: HostPlan, part: Part, missing: list[File], idle: str, actions: tu
     names = ", ".join(each.path.rpartition("/")[2] for each in missing)
     if not any(facts.paths.get(each.path) for each in part.files):
         return _of_host(target, ADD, part.name, names, actions=actions)
-    shown = (file_diff(each, facts) for each in missing)
+    shown = [file_diff(each, facts) for each in missing]
+    shown += [loaded_rules.changed_by_hand(facts)] if idle == loaded_rules.CHANGED else []
     change = f"{names} differs" if missing else idle
     return _of_host(target, CHANGE, part.name, change, actions=actions, diff="\n".join(filter(None, shown)))
 

@@ -21,7 +21,7 @@ from sites.planning.actions import (
     ReloadUnits,
     Unit,
 )
-from sites.planning.compare import file_diff, is_directory, is_file, settings_in
+from sites.planning.compare import data_folder, file_diff, is_directory, is_file, settings_in
 from sites.planning.facts import HostFacts, PathFacts
 from sites.planning.host_plan import ADD, CHANGE, HostPlan, NodePlan, Row, TopologyPath
 from sites.planning.setting_changes import changes
@@ -52,7 +52,7 @@ def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
     nodes = tuple(_node_plan(target, node, facts, edited=bool(edited)) for node in host.nodes)
     inventory = PutFile(File(str(layout.INVENTORY), recorded(host), 0o600))
     said = facts.paths.get(inventory.wanted.path)
-    finish: tuple[Action, ...] = () if said and said.sha256 == inventory.wanted.sha256 else (inventory,)
+    finish: tuple[Action, ...] = () if is_file(said, inventory.wanted) else (inventory,)
     if finish and not rows and not any(each.actions for each in nodes):
         rows.append(_row(target, "", CHANGE, "inventory", str(layout.INVENTORY), actions=finish))
     return HostPlan(host, facts, tuple(rows), tuple(prepare), nodes, finish)
@@ -61,7 +61,8 @@ def host_plan(host: DesiredHost, facts: HostFacts) -> HostPlan:
 @dataclass(frozen=True, slots=True)
 class _Gap:
     """What one node lacks. ``pending``: an earlier run left files on which it has not passed its health gate.
-    ``was_there``: it passed one before that. ``edited``: the release that it runs was."""
+    ``was_there``: it passed one before that. ``edited``: the release that it runs was. ``stale``: systemd has not read its
+    unit again. ``data``: what is wrong with its data folder, which systemd puts right at a start."""
 
     files: tuple[File, ...]
     folders: tuple[Directory, ...]
@@ -72,6 +73,8 @@ class _Gap:
     restart: bool
     was_there: bool
     edited: bool
+    stale: bool = False
+    data: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.folders or self.enable or self.tried)
@@ -89,10 +92,13 @@ def _gap(node: DesiredNode, facts: HostFacts, *, edited: bool) -> _Gap:
     moved = link is None or (link.kind, link.target) != ("link", node.link[1])
     running = unit is not None and unit.active in ("active", "reloading")
     pending = facts.paths.get(str(layout.pending(node.name))) is not None
-    restart = moved or not running or pending or edited or any(_needs_restart(each, node, facts) for each in files)
     enable = unit is None or unit.enabled != "enabled"
     was_there = not trial.never_passed(node.name, facts)
-    return _Gap(files, folders, moved, running, pending, enable, restart, was_there, edited)
+    stale = unit is not None and unit.stale == "yes"
+    data = data_folder(facts.paths.get(node.data.path), node.data.recorded()) if was_there else ""
+    forced = moved or not running or pending or edited or stale or bool(data)
+    restart = forced or any(_needs_restart(each, node, facts) for each in files)
+    return _Gap(files, folders, moved, running, pending, enable, restart, was_there, edited, stale, data)
 
 
 def _on_trial(host: DesiredHost, facts: HostFacts) -> Iterator[Action]:
@@ -121,7 +127,7 @@ def _actions(node: DesiredNode, gap: _Gap) -> Iterator[Action]:
     yield from (PutFile(each) for each in gap.files)
     if gap.moved:
         yield PutLink(*node.link)
-    if any(each.path == str(layout.unit_file(node.name)) for each in gap.files):
+    if gap.stale or any(each.path == str(layout.unit_file(node.name)) for each in gap.files):
         yield ReloadUnits()
     if gap.enable:
         yield Unit("enable", node.unit)
@@ -174,6 +180,10 @@ def _process(node: DesiredNode, facts: HostFacts, gap: _Gap) -> str:
         return "has not passed its health gate"
     if gap.edited:
         return "runs a release that was edited"
+    if gap.stale:
+        return "runs on an older unit file"
+    if gap.data:
+        return f"its data folder {gap.data}"
     return "not started at boot -> started" if gap.enable else "folders have another owner or mode"
 
 

@@ -88,7 +88,7 @@ class Lab:
         return box.pid
 
     def _write_known_hosts(self) -> None:
-        lines = (f"{host.address} {self._host_keys[name]}\n" for name, host in self.hosts.items())
+        lines = (f"{host.address},{host.address6} {self._host_keys[name]}\n" for name, host in self.hosts.items())
         self.known_hosts.write_text("".join(lines))
 
     # -- commands

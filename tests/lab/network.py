@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from tests.lab.places import HOSTS, NETWORKS, OPERATOR, OPERATOR_ADDRESS, LabHost
+from tests.lab.places import HOSTS, NETWORKS, NETWORKS6, OPERATOR, OPERATOR_ADDRESS, OPERATOR_ADDRESS6, LabHost
 
 MTU = 1500
 
@@ -59,6 +59,8 @@ class Network:
         ip(f"addr add {OPERATOR_ADDRESS}/32 dev wan-{OPERATOR}")
         ip(f"link set wan-{OPERATOR} mtu {MTU} txqueuelen 5000 up")
         ip(f"route add 10.0.0.0/8 dev wan-{OPERATOR} src {OPERATOR_ADDRESS}")
+        ip(f"addr add {OPERATOR_ADDRESS6}/128 dev wan-{OPERATOR} nodad")
+        ip(f"route add fd00::/16 dev wan-{OPERATOR} src {OPERATOR_ADDRESS6}")
 
     def _site(self, site: str) -> None:
         ip(f"netns add {site}")
@@ -66,10 +68,13 @@ class Network:
         ip(f"-n {site} link set lo up")
         ip(f"-n {site} link add lan0 type bridge")
         ip(f"-n {site} addr add {NETWORKS[site]}.1.1/24 dev lan0")
+        ip(f"-n {site} addr add {NETWORKS6[site]}::1/64 dev lan0 nodad")
         ip(f"-n {site} link set lan0 up")
         ip(f"-n {site} link set wan0 mtu {MTU} txqueuelen 5000 up")
         ip(f"-n {site} route add 10.0.0.0/8 dev wan0")
-        run(["ip", "netns", "exec", site, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+        ip(f"-n {site} route add fd00::/16 dev wan0")
+        for each in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+            run(["ip", "netns", "exec", site, "sh", "-c", f"echo 1 > /proc/sys/net/{each}"])
 
     def plug_in(self, host: LabHost) -> None:
         """A network namespace for a host that starts, with its address and its way out."""
@@ -78,8 +83,10 @@ class Network:
         ip(f"-n {host.site} link set {host.name} master lan0 up")
         ip(f"-n {host.name} link set lo up")
         ip(f"-n {host.name} addr add {host.address}/24 dev eth0")
+        ip(f"-n {host.name} addr add {host.address6}/64 dev eth0 nodad")
         ip(f"-n {host.name} link set eth0 address {host.hardware} up")
         ip(f"-n {host.name} route add default via {host.router}")
+        ip(f"-n {host.name} route add default via {host.router6}")
 
     def take_away(self, host: LabHost) -> None:
         """The host's namespace with all in it; its neighbours find nobody at its address. Once is enough."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+
 import pytest
 
-from tests.lab.places import NETWORKS
+from tests.lab.places import NETWORKS, NETWORKS6
 from tests.lab.wan import LONGEST_QUEUE, VIRTIO_HEADER, Line, Wan, site_of
 
 
@@ -12,6 +14,11 @@ def packet(target: str, size: int = 100) -> bytes:
     """An IPv4 packet of ``size`` bytes for a site, behind its virtio header."""
     address = bytes([*map(int, NETWORKS[target].split(".")), 1, 11])
     return bytes(VIRTIO_HEADER) + bytes([0x45]) + bytes(15) + address + bytes(size - 20)
+
+
+def packet6(target: str) -> bytes:
+    address = IPv6Address(f"{NETWORKS6[target]}::11").packed
+    return bytes(VIRTIO_HEADER) + bytes([0x60]) + bytes(23) + address
 
 
 def wan() -> tuple[Wan, list[tuple[str, int]]]:
@@ -22,7 +29,10 @@ def wan() -> tuple[Wan, list[tuple[str, int]]]:
 def test_a_packet_is_for_the_site_of_its_address() -> None:
     assert [site_of(packet(site)) for site in NETWORKS] == list(NETWORKS)
     assert site_of(packet("eu")[:20]) is None
+    assert [site_of(packet6(site)) for site in NETWORKS6] == list(NETWORKS)
+    assert site_of(packet6("eu")[:-1]) is None
     assert site_of(bytes(VIRTIO_HEADER) + bytes([0x60]) + bytes(60)) is None
+    assert site_of(bytes(VIRTIO_HEADER)) is None
 
 
 def test_delay_and_rate_add_up_and_packets_queue() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import heapq
+import ipaddress
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import count, permutations
 
-from tests.lab.places import NETWORKS
+from tests.lab.places import NETWORKS, NETWORKS6
 
 # linux/if_tun.h
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
@@ -62,13 +63,16 @@ class Line:
 
 
 def site_of(packet: bytes) -> str | None:
-    """The site that an IPv4 packet, behind its virtio header, is for; None: nobody's."""
-    if len(packet) < VIRTIO_HEADER + 20 or packet[VIRTIO_HEADER] >> 4 != 4:
-        return None
-    return _SITES.get(packet[VIRTIO_HEADER + 16 : VIRTIO_HEADER + 18])
+    """The site that an IP packet, behind its virtio header, is for; None: nobody's."""
+    packet = packet[VIRTIO_HEADER : VIRTIO_HEADER + 40]
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:  # RFC 791: the destination is bytes 16 to 20
+        return _SITES.get(packet[16:18])
+    return _SITES.get(packet[24:28]) if version == 6 and len(packet) == 40 else None  # RFC 8200: 24 to 40
 
 
 _SITES = {bytes(map(int, network.split("."))): site for site, network in NETWORKS.items()}
+_SITES |= {ipaddress.IPv6Address(f"{network}::").packed[:4]: site for site, network in NETWORKS6.items()}
 
 
 class Wan:

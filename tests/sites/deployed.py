@@ -150,7 +150,7 @@ def _told(host: DesiredHost) -> dict[str, Any]:
     for each in (*host.proxy.directories, *host.proxy.files):
         paths[each.path] = _laid_down(each)
     for node in host.nodes:
-        for each in (*node.directories, *node.files):
+        for each in (*node.directories, node.data, *node.files):
             paths[each.path] = _laid_down(each)
         paths[node.link[0]] = {"kind": "link", "target": node.link[1]}
     running = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}

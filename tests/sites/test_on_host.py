@@ -180,6 +180,7 @@ def test_text_stays_text(tmp_path: Path, text: str) -> None:
 
 
 def test_a_release_is_looked_at_file_by_file(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     for name, text in (("a/one.py", "1"), ("a/two.py", "2"), ("three", "3")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -192,7 +193,10 @@ def test_a_release_is_looked_at_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "three").unlink()
     (tmp_path / "a" / "sitecustomize.py").write_text("import evil")
     (tmp_path / "linked").symlink_to(tmp_path / "a")
-    assert look.tree(tmp_path)["differing"] == ["a/one.py", "a/sitecustomize.py", "linked", "three"]
+    (tmp_path / "a").chmod(0o777)
+    (tmp_path / "a" / "two.py").chmod(0o600)
+    differing = ["a", "a/one.py", "a/sitecustomize.py", "a/two.py", "linked", "three"]
+    assert look.tree(tmp_path)["differing"] == differing, "what others can write and what a node cannot read too"
     (tmp_path / "MANIFEST").unlink()
     assert look.tree(tmp_path)["differing"] == ["MANIFEST"]
 
@@ -212,6 +216,8 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         "user": "nobody-of-that-name",
         "ports": [],
         "table": "of-no-such-name",
+        "rules": str(tmp_path / "firewall.nft"),
+        "folders": [str(tmp_path), str(tmp_path / "none")],
         "earlier": {each: str(tmp_path / each) for each in ("links", "former", "releases", "trash")},
         "there": {each: str(tmp_path / each) for each in ("settings", "links", "units")},
     }
@@ -224,6 +230,7 @@ def test_both_programs_need_nothing_but_python(tmp_path: Path) -> None:
         {str(tmp_path / "file"): "x"},
     )
     assert list(said["at_rest"]) == asked["kept"]
+    assert said["inside"] == {str(tmp_path): ["file"], str(tmp_path / "none"): []}
     assert said["table"] in (None, ""), "there is no such table, or no nft to ask"
     compile(program("change"), "change", "exec")
 

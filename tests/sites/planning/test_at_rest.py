@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sites.hosts import HostErrors
-from sites.on_host.look import at_rest, encryption
+from sites.on_host.at_rest import at_rest, encryption
 from sites.planning.at_rest import kept_encrypted, not_encrypted
 from sites.planning.deployment import Deployment
 from tests.sites import deployed
+from tests.tools import require
 from topology.model import Topology
 
 SCOPES, SLA = "scopes:\n  sandbox:\n", "slas: {safe: {availability: 99, atRest: encrypted}}\n"
@@ -39,6 +45,56 @@ def test_a_host_that_does_not_show_it_is_refused_with_its_device(promised: Topol
     assert error.code == "at-rest-not-shown"
     assert "eu-1" in error.what and "sandbox-1" in error.what and "/dev/vda1" in error.where
     assert "SLA safe of scope sandbox" in error.why and "LUKS" in error.next
+
+
+def test_a_folder_that_the_kernel_itself_encrypts_shows_it(tmp_path: Path) -> None:
+    """A real ext4 with fscrypt; dm-crypt is in few kernels of small machines, and is shown by its names above."""
+    with ext4(tmp_path) as top:
+        encrypt(top, top / "towpath")
+        (top / "plain").mkdir()
+        node = top / "towpath" / "sandbox-1"
+        assert at_rest(node)["encryption"] == "fscrypt", "a folder that is not there yet: what it will lie in"
+        node.mkdir()
+        assert at_rest(node)["encryption"] == "fscrypt"
+        assert "ext4" in at_rest(node)["device"]
+        assert at_rest(top / "plain")["encryption"] == ""
+        assert at_rest(top)["encryption"] == ""
+
+
+@contextmanager
+def ext4(folder: Path) -> Iterator[Path]:
+    """A file system that can encrypt, in a file; skips where this machine has none."""
+    if os.geteuid() != 0:
+        pytest.skip("to mount a file system needs root")
+    disk, top = folder / "disk", folder / "mounted"
+    top.mkdir()
+    with disk.open("wb") as made:
+        made.truncate(32 << 20)
+    subprocess.run([require("mkfs.ext4"), "-q", "-O", "encrypt", str(disk)], check=True)
+    done = subprocess.run(["mount", "-o", "loop", str(disk), str(top)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine mounts no ext4 with encryption: {done.stderr.strip()}")
+    try:
+        yield top
+    finally:
+        subprocess.run(["umount", str(top)], check=True)
+
+
+def encrypt(top: Path, folder: Path) -> None:
+    """As ``fscrypt encrypt``: a new key, and a policy of version 2 (linux/fscrypt.h)."""
+    key, folder_of_top = os.urandom(64), os.open(top, os.O_RDONLY)
+    told = bytearray(struct.pack("<II32sII32s", 2, 0, b"", len(key), 0, b"") + key)
+    folder.mkdir()
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(folder_of_top, 0xC0506617, told)  # FS_IOC_ADD_ENCRYPTION_KEY
+        policy = struct.pack("<BBBBB3s16s", 2, 1, 4, 0, 0, b"", bytes(told[8:24]))  # AES-256-XTS, names AES-256-CTS
+        fcntl.ioctl(opened, 0x800C6613, policy)  # FS_IOC_SET_ENCRYPTION_POLICY
+    except OSError as error:
+        pytest.skip(f"this machine's kernel has no fscrypt: {error}")
+    finally:
+        os.close(opened)
+        os.close(folder_of_top)
 
 
 def test_an_older_answer_without_the_fact_is_no_proof(promised: Topology) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from sites.desired import layout
+from sites.planning.deployment import unfit
 from sites.planning.drift import drift
-from sites.planning.facts import TreeFacts
+from sites.planning.facts import PathFacts, TreeFacts
+from sites.planning.plan import host_plan
 from tests.sites import deployed
 
 NODE = "sandbox-1"
@@ -73,6 +75,109 @@ def test_folders_releases_and_drop_ins_drift_too(tmp_path: Path) -> None:
     ]
     gone = facts.model_copy(update={"releases": (), "paths": {**facts.paths, secrets: None}})
     assert [each.change for each in drift(host, gone)] == [f"{secrets} is gone", f"{layout.release(release)} is gone"]
+
+
+DATA, INVENTORY, UNIT = str(layout.data(NODE)), str(layout.INVENTORY), layout.unit(NODE)
+LINK = {"kind": "link", "target": "/tmp/mine", "sha256": ""}
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "said", "mended"),
+    [
+        (DATA, None, ("-", "data", f"{DATA} is gone"), "its data folder is gone"),
+        (
+            DATA,
+            {"mode": 0o777},
+            ("~", "data", f"{DATA} is 0777 towpath:towpath"),
+            "its data folder is 0777 towpath:towpath",
+        ),
+        (SETTINGS, LINK, ("~", "file", f"{SETTINGS} is a link to /tmp/mine"), "settings.json is a link"),
+        (INVENTORY, {"mode": 0o644}, ("~", "inventory", f"{INVENTORY} is 0644 root:root"), INVENTORY),
+        (
+            str(layout.release_of(NODE)),
+            {"kind": "file", "target": ""},
+            ("~", "release", f"{layout.release_of(NODE)} is a file"),
+            f" -> {deployed.RELEASE}",
+        ),
+    ],
+)
+def test_what_is_seen_is_mended(
+    tmp_path: Path, path: str, changed: dict[str, Any] | None, said: tuple[str, ...], mended: str
+) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    facts = deployed.facts(host)
+    told = facts.paths[path]
+    assert told is not None
+    found = facts.model_copy(
+        update={"paths": {**facts.paths, path: told.model_copy(update=changed) if changed else None}}
+    )
+    assert [(each.sign, each.operation, each.change) for each in drift(host, found)] == [said]
+    assert [each.change for each in host_plan(host, found).all_rows] == [mended]
+
+
+def test_a_data_folder_that_is_a_link_is_an_operator_s_own_way(tmp_path: Path) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    facts = deployed.facts(host)
+    found = facts.model_copy(update={"paths": {**facts.paths, DATA: PathFacts(kind="link", target="/big/data")}})
+    assert (drift(host, found), host_plan(host, found).changes) == ((), False)
+
+
+def test_a_unit_that_systemd_has_not_read_again_is_restarted(tmp_path: Path) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    facts = deployed.facts(host)
+    found = facts.model_copy(update={"units": {UNIT: facts.units[UNIT].model_copy(update={"stale": "yes"})}})
+    assert [each.change for each in drift(host, found)] == [f"{UNIT} runs on an older unit file"]
+    (node,) = host_plan(host, found).nodes
+    assert [each.command for each in node.actions][-2:] == ["systemctl daemon-reload", f"systemctl restart {UNIT}"]
+
+
+def test_files_that_somebody_put_beside_ours_are_shown_and_left(tmp_path: Path) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    folder = str(layout.settings(NODE).parent)
+    names = ("credentials", "settings.json", "pending", "tls.crt.towpath-new")
+    assert drift(host, deployed.facts(host, inside={folder: names})) == ()
+    found = deployed.facts(host, inside={folder: (*names, "settings.json.bak"), "/etc/towpath/other": ("x",)})
+    (row,) = drift(host, found)
+    stranger = f"{folder}/settings.json.bak was put there by somebody"
+    assert (row.sign, row.node, row.operation, row.change) == ("+", NODE, "stranger", stranger)
+    assert not host_plan(host, found).changes
+
+
+def test_the_user_and_the_inventory_that_are_gone_are_seen(tmp_path: Path) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    assert [each.change for each in drift(host, deployed.facts(host, user=False))] == ["towpath is gone"]
+    links = {"links": {NODE: ("../releases/0",)}}
+    lost = deployed.facts(host, inventory=None, earlier=links)
+    assert [each.change for each in drift(host, lost)] == [f"{INVENTORY} cannot be read: nothing else can be compared"]
+    gone = lost.model_copy(update={"paths": {**lost.paths, INVENTORY: None}})
+    assert [(each.sign, each.operation) for each in drift(host, gone)] == [("-", "inventory")]
+    assert [each.operation for each in host_plan(host, gone).all_rows] == ["inventory"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "said"),
+    [
+        (SETTINGS, "directory", "is a folder, and a file of ours"),
+        (str(layout.release_of(NODE)), "directory", "is a folder, and a file of ours"),
+        (str(layout.credentials(NODE)), "link", "is a link, and a folder of ours"),
+        (str(layout.SETTINGS), "file", "is a file, and a folder of ours"),
+    ],
+)
+def test_what_stands_in_the_way_is_refused_before_anything_changes(
+    tmp_path: Path, path: str, kind: Literal["directory", "link", "file"], said: str
+) -> None:
+    base = deployed.folder(tmp_path)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    facts = deployed.facts(host)
+    found = facts.model_copy(update={"paths": {**facts.paths, path: PathFacts(kind=kind)}})
+    (error,) = unfit(host, found)
+    assert (error.code, f"{path} of host eu-1 {said}" in error.what) == ("path-in-the-way", True)
+    assert unfit(host, facts) == []
 
 
 def test_a_host_that_nobody_applied_to_has_none(tmp_path: Path) -> None:

@@ -116,11 +116,69 @@ def test_a_firewall_that_is_declared_no_more_goes(host: DesiredHost, open_host: 
         f"rm -rf {UNIT}",
         f"rm -rf {RULES}",
         "systemctl daemon-reload",
+        "nft delete table inet towpath",
     ]
     assert [(row.sign, row.operation) for row in plan.all_rows] == [("-", "firewall")]
     gone = facts.units[layout.FIREWALL_UNIT].model_copy(update={"loaded": "not-found"})
     again = planned(open_host, facts.model_copy(update={"units": {**facts.units, layout.FIREWALL_UNIT: gone}}))
     assert "disable" not in commands(again)[0], "an interrupted run goes on where it stopped"
+
+
+def test_a_table_whose_unit_file_somebody_removed_goes_too(host: DesiredHost, open_host: DesiredHost) -> None:
+    facts = deployed.facts(host)
+    plan = planned(open_host, facts.model_copy(update={"paths": {**facts.paths, UNIT: None}}))
+    assert commands(plan)[:-1] == [
+        "systemctl stop towpath-firewall.service",
+        "rm -rf /etc/systemd/system/sysinit.target.wants/towpath-firewall.service",
+        "rm -rf /etc/systemd/system/nftables.service.wants/towpath-firewall.service",
+        f"rm -rf {AGAIN}",
+        f"rm -rf {RULES}",
+        "systemctl daemon-reload",
+        "nft delete table inet towpath",
+    ]
+
+
+def test_a_firewall_that_no_inventory_tells_of_goes_by_its_chain_s_name(
+    host: DesiredHost, open_host: DesiredHost
+) -> None:
+    """The inventory was lost; the table and the files say whose they are."""
+    told = deployed.facts(host)
+    lost = deployed.facts(open_host, table=told.table, paths=dict(told.paths), units=dict(told.units))
+    assert commands(planned(open_host, lost))[-2] == "nft delete table inet towpath"
+    theirs = deployed.facts(open_host, table="table inet towpath {\n\tchain input {\n\t}\n}\n")
+    assert planned(open_host, theirs).all_rows == (), "a table of an operator's own"
+
+
+PRINTED = "table inet towpath {{\n\tchain {chain} {{\n\t\tip saddr @admitted4 accept\n{more}\t}}\n}}\n"
+
+
+def loaded(host: DesiredHost, more: str = "") -> HostFacts:
+    """A host whose nft prints the same of what is loaded and of the file, but for ``more``."""
+    (chain,) = (part.loaded.split()[1] for part in host.parts if part.loaded)
+    as_written = PRINTED.format(chain=chain, more="")
+    return deployed.facts(host, table=PRINTED.format(chain=chain, more=more), table_of_file=as_written)
+
+
+def test_a_rule_that_somebody_added_is_drift_with_its_line_and_apply_loads_the_file_again(host: DesiredHost) -> None:
+    assert drift(host, loaded(host)) == ()
+    assert not planned(host, loaded(host)).changes
+    facts = loaded(host, "\t\tip saddr 203.0.113.7 accept\n")
+    (row,) = drift(host, facts)
+    assert (row.operation, row.change) == ("firewall", "table inet towpath was changed by hand")
+    assert "-\t\tip saddr 203.0.113.7 accept" in row.diff.splitlines()
+    plan = planned(host, facts)
+    assert commands(plan) == ["systemctl reload-or-restart towpath-firewall.service"]
+    assert [(row.change, row.diff) for row in plan.all_rows] == [("its rules were changed by hand", row.diff)]
+
+
+def test_rules_of_a_file_that_was_edited_are_that_file_s_difference(host: DesiredHost) -> None:
+    facts = loaded(host, "\t\tip saddr 203.0.113.7 accept\n").model_copy(update={"paths": changed(host, RULES).paths})
+    assert [row.change for row in drift(host, facts)] == [f"{RULES} was edited"]
+
+
+def test_a_host_whose_nft_cannot_print_the_file_is_judged_by_the_chain_alone(host: DesiredHost) -> None:
+    facts = loaded(host, "\t\tip saddr 203.0.113.7 accept\n").model_copy(update={"table_of_file": ""})
+    assert (drift(host, facts), planned(host, facts).changes) == ((), False)
 
 
 def test_limits_of_the_journal_are_read_again(host: DesiredHost) -> None:

@@ -116,6 +116,18 @@ def test_what_was_cut_or_stopped_goes_on(base: Path, changed: dict[str, Any], sa
     assert isinstance(plan.proxy.actions[-1], ReloadProxy)
 
 
+def test_an_nginx_that_is_stopped_or_not_started_at_boot_is_drift(base: Path) -> None:
+    host = wanted(base, BEHIND)
+    assert drift(host, facts(host)) == ()
+    for state, said in (({"active": "inactive"}, "is inactive"), ({"enabled": "masked"}, "is masked at boot")):
+        there = facts(host)
+        stopped = {"nginx.service": there.units["nginx.service"].model_copy(update=state)}
+        found = there.model_copy(update={"units": {**there.units, **stopped}})
+        assert [(each.operation, each.change) for each in drift(host, found)] == [("proxy", f"nginx.service {said}")]
+    beside = wanted(base)
+    assert drift(beside, facts(beside, units={**facts(beside).units, **stopped})) == (), "it is none of ours"
+
+
 def test_a_proxy_that_is_no_longer_wanted_goes_after_the_nodes_have_left_it(base: Path) -> None:
     plan = planned(wanted(base), facts(wanted(base, BEHIND)))
     assert ("-", "proxy", "nginx passes nobody on any more") in rows(plan)

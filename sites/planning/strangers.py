@@ -1,0 +1,22 @@
+"""What others laid into the folders of our nodes: it is theirs, so apply leaves it, and drift shows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sites.planning.facts import HostFacts
+
+_PASSING = ("pending", ".towpath-new")  # of changes that are on trial, or were cut; see planning/trial.py
+
+
+def strangers(facts: HostFacts) -> Iterator[tuple[str, str]]:
+    """Node and path, of folders that the inventory lists."""
+    if facts.inventory is None:
+        return
+    laid = facts.inventory
+    known = laid.files.keys() | laid.links.keys() | laid.directories.keys()
+    for folder, names in facts.inside.items():
+        if folder in laid.directories:
+            node = str(laid.directories[folder].get("node", ""))
+            paths = (f"{folder}/{name}" for name in names if not name.endswith(_PASSING))
+            yield from ((node, path) for path in paths if path not in known)
