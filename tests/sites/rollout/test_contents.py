@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from oci_wire.errors import Unreachable
 from oci_wire.memory import MemoryRegistry
 from oci_wire.registry import Call, once
-from sites.rollout.canary import Gate, canary
+from sites.rollout.canary import Gate, _push_and_pull, canary
 from sites.rollout.contents import Content, content_of
 from tests.contract.content import push
+from tests.nodes import SECRETS, running
 
 CALL = Call()
 
@@ -115,3 +117,18 @@ async def test_a_node_that_cannot_be_asked_says_why(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(own, "repositories", down)
     found = await asked(own)
     assert (found.empty, str(found)) == (False, "could not be asked what it holds (nobody answers)")
+
+
+async def test_real_nodes_tell_of_images_without_a_tag_and_the_gate_leaves_none(tmp_path: Path) -> None:
+    gate = Gate(SECRETS["towpath-engine"])
+    with running(tmp_path / "leaves", scope="apps") as leaves, running(tmp_path / "stays", scope="apps") as stays:
+        async with gate.registry(leaves.url) as own, gate.registry(stays.url) as sister:
+            await _push_and_pull(own, "towpath/canary", "leaves")
+            assert (await content_of(gate, leaves.url, {"stays": stays.url}, node="leaves")).empty
+            await push(own, "apps/api", b"shared")
+            await push(sister, "apps/api", b"shared")
+            gone = await push(own, "apps/api", b"gone")
+            await push(own, "apps/api", b"lone")
+            await own.delete_manifest(CALL, "apps/api", gone.digest)
+        found = await content_of(gate, leaves.url, {"stays": stays.url}, node="leaves")
+    assert (found.tags, found.manifests, found.rare, found.silent) == (0, 2, 1, ())
