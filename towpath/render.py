@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Form = Literal["kubernetes", "compose", "prometheus", "nginx", "systemd"]
 CONTAINED = ("kubernetes", "compose")
+IN_FOLDERS = ("compose", "systemd")
 IMAGE = "an image that holds towpath: see docs/guides/rendering.md"
 
 
@@ -50,10 +51,10 @@ def render(
 
     All but prometheus and nginx carry hashes of the users' secrets and the nodes' own logins: keep them as secrets."""
     out, workspace = options.open(), where.open()
-    if form == "systemd" and folder is None:
+    if form in IN_FOLDERS and folder is None:
         raise Problem(
             "no-folder",
-            "render systemd writes keys and hashes: it prints none",
+            f"render {form} writes keys, logins and hashes: it prints none",
             next="add --to FOLDER",
             exit=Exit.USAGE,
         )
@@ -86,13 +87,8 @@ def _compose(wanted: Wanted) -> Mapping[str, str]:
     from sites.render.compose import compose
     from sites.render.contained import contained
 
-    placements = _placements(wanted.workspace)
-    nodes = contained(wanted.workspace.topology, placements, wanted.names)
-    logins = {
-        each.name: {source: login for source in each.logins if (login := placements[each.name].reach[source].login)}
-        for each in nodes
-    }
-    return {"compose.yaml": compose(nodes, project=wanted.namespace, image=wanted.image, logins=logins)}
+    nodes = contained(wanted.workspace.topology, _placements(wanted.workspace), wanted.names)
+    return compose(nodes, project=wanted.namespace, image=wanted.image)
 
 
 def _prometheus(wanted: Wanted) -> Mapping[str, str]:

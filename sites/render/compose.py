@@ -1,29 +1,53 @@
-"""A service for each node (compose-spec.io)."""
+"""A service for each node (compose-spec.io), and beside it a folder with all that the node is given.
+
+The folder is one mount: Compose cannot put inline ``configs`` into a container whose root is read-only
+(github.com/docker/compose/issues/12031), and podman-compose knows no ``configs`` at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
-from sites.render.contained import CA, DATA, SETTINGS, TLS, USER, Contained
+from sites.render.contained import CA, DATA, SETTINGS, USER, Contained
 from sites.texts import text_of
 
+FILE = "compose.yaml"
+_MOUNTED = SETTINGS.parent
+_HEALTH = """\
+import ssl, urllib.request
+urllib.request.urlopen({url!r}, timeout=5, context=ssl._create_unverified_context())
+"""  # itself, on loopback, where its certificate names nobody
 
-def compose(nodes: Sequence[Contained], *, project: str, image: str, logins: Mapping[str, Mapping[str, Path]]) -> str:
-    """``logins``: the files in which they lie, by node and by whom they are for: Compose mounts them, so that no secret
-    stands in the text."""
-    return text_of(
+
+def compose(nodes: Sequence[Contained], *, project: str, image: str) -> dict[str, str]:
+    """By path: ``compose.yaml``, which holds no secret, and NODE/... as it lies below /etc/towpath in the container."""
+    text = text_of(
         "compose.yaml.j2",
         nodes=nodes,
         project=project,
         image=image,
-        logins={name: {source: str(path) for source, path in files.items()} for name, files in logins.items()},
-        paths={"settings": str(SETTINGS), "tls": str(TLS), "ca": str(CA), "data": str(DATA)},
+        settings=str(SETTINGS / "settings.json"),
+        mounted=str(_MOUNTED),
+        data=str(DATA),
         user=USER,
+        health={each.name: _HEALTH.format(url=f"{each.scheme}://127.0.0.1:{each.node.port}/healthz") for each in nodes},
         literal=_literal,
     )
+    return {FILE: text, **{f"{each.name}/{path}": content for each in nodes for path, content in _given(each)}}
+
+
+def _given(each: Contained) -> Iterator[tuple[PurePosixPath, str]]:
+    yield _within(SETTINGS / "settings.json"), each.settings_text + "\n"
+    for source, login in each.logins.items():
+        yield _within(SETTINGS / f"{source}.login"), login
+    for source, pem in each.authorities.items():
+        yield _within(CA / f"{source}.crt"), pem
+
+
+def _within(path: PurePosixPath) -> PurePosixPath:
+    return path.relative_to(_MOUNTED)
 
 
 def _literal(text: str) -> str:
-    """Compose reads ``$`` as a variable: bcrypt hashes have some."""
+    """Compose reads ``$`` as a variable."""
     return text.replace("$", "$$")
