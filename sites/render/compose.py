@@ -13,10 +13,11 @@ from sites.texts import text_of
 
 FILE = "compose.yaml"
 _MOUNTED = SETTINGS.parent
-_HEALTH = """\
-import ssl, urllib.request
-urllib.request.urlopen({url!r}, timeout=5, context=ssl._create_unverified_context())
-"""  # itself, on loopback, where its certificate names nobody
+# Itself, on loopback, where its certificate names nobody. One shell line: podman-compose misquotes lists.
+_HEALTH = (
+    'python3 -I -c "import ssl, urllib.request as r; '
+    "r.urlopen('{url}', timeout=5, context=ssl._create_unverified_context())\""
+)
 
 
 def compose(nodes: Sequence[Contained], *, project: str, image: str) -> dict[str, str]:

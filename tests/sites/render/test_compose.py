@@ -1,10 +1,11 @@
 """The Compose file: valid for the specification's schema, no secret in it, no dollar that Compose would read; and the
-folders of the nodes beside it. tests/clients/test_container.py runs one."""
+folders of the nodes beside it."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,9 @@ def test_the_settings_are_what_was_meant(written: Path) -> None:
 
 def test_it_asks_itself_whether_it_is_well(project: dict[str, Any]) -> None:
     asked = project["services"]["pool-eu"]["healthcheck"]["test"]
-    assert asked[:4] == ["CMD", "python3", "-I", "-c"]
-    assert "https://127.0.0.1:5001/healthz" in asked[4]
+    assert shlex.split(asked)[:3] == ["python3", "-I", "-c"]
+    compile(shlex.split(asked)[3], "health", "exec")
+    assert "https://127.0.0.1:5001/healthz" in asked
 
 
 def test_files_are_written_for_their_owner_alone(written: Path) -> None:
