@@ -246,7 +246,5 @@ async def _roll_out(
 
     gate = Gate(deployment.engine, deployment.trust)
     rollout = Rollout(deployment.topology, hosts, plans, deployment.urls, gate, locks, watching(out))
-    idle = [
-        name for name, each in plans.items() if not any(unit.active == "active" for unit in each.facts.units.values())
-    ]
+    idle = [name for name, each in plans.items() if each.idle]
     return await rollout.run(waves(deployment.topology, deployment.targets.values(), idle))

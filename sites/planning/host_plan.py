@@ -108,6 +108,13 @@ class HostPlan:
         return (*self.rows, *self.proxy.rows, *of_nodes, *self.last_rows, *gone)
 
     @property
+    def idle(self) -> bool:
+        """Whether no node of ours runs there, so that what comes interrupts nobody. A firewall or nginx is no node."""
+        laid = self.facts.inventory.units if self.facts.inventory else {}
+        units = (self.facts.units.get(each) for each in {*laid, *(node.node.unit for node in self.nodes)})
+        return not any(unit and unit.active not in ("inactive", "failed", "") for unit in units)
+
+    @property
     def changes(self) -> bool:
         leaving = bool((self.removal and self.removal.leaving) or self.proxy.actions)
         return leaving or bool(self.prepare or self.finish or any(each.actions for each in self.nodes))

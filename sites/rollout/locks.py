@@ -59,9 +59,11 @@ async def unlock(hosts: SshHosts, id: str) -> tuple[dict[str, dict[str, Any] | N
 
 
 async def _give_back(hosts: SshHosts, taken: Mapping[str, Lock]) -> None:
-    for name, lock in taken.items():
+    async def give_back(name: str, lock: Lock) -> None:
         with suppress(HostError):
             await hosts.give_lock_back(name, lock.id)
+
+    await asyncio.gather(*(give_back(name, lock) for name, lock in taken.items()))
 
 
 def _held(name: str, by: Mapping[str, Any]) -> HostError:

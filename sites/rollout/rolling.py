@@ -1,7 +1,8 @@
 """A plan carried out: everything that touches nothing first, then wave by wave, host by host, node by node.
 
-Each node that was changed must pass its health gate before the next one is touched. One that does not gets back what it
-had, and the rollout stops there: what was done stays, what was not reached is untouched, and the same command goes on.
+Each node that was changed must pass its health gate before the next one is touched; only on hosts where nothing runs,
+behind a node that has passed it, several start at once. One that does not pass gets back what it had, and the rollout
+stops there: what was done stays, what was not reached is untouched, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 
 from sites.desired.inventory import Target
 from sites.hosts import HostError
@@ -54,6 +56,7 @@ class Rollout:
     locks: Mapping[str, Lock]
     watch: Watch
     _results: dict[str, HostResult] = field(default_factory=dict, init=False)
+    _proven: bool = field(default=False, init=False)  # a node has passed its gate
 
     async def run(self, waves: Sequence[Sequence[Target]]) -> list[HostResult]:
         """One result a host, in the order of the plans. Never raises for what a host refuses."""
@@ -94,9 +97,7 @@ class Rollout:
         await self._remove(name, first=True)
         if not plan.proxy.goes:
             await self._proxy(name, plan)
-        for node in plan.nodes:
-            if node.actions:
-                await self._node(name, node)
+        await self._nodes(name, plan)
         if plan.proxy.goes:
             await self._proxy(name, plan)
         if plan.finish and not (plan.removal and plan.removal.leaving):
@@ -148,6 +149,17 @@ class Rollout:
         self._results[name].outcome = Outcome.ROLLED_BACK
         return error
 
+    async def _nodes(self, name: str, plan: HostPlan) -> None:
+        """One after the other. Where nothing runs yet nobody is interrupted: there those that read no other's data start
+        at once, when a node of this rollout has shown elsewhere that the release does its work."""
+        waiting = [each for each in plan.nodes if each.actions]
+        while waiting:
+            alone = list(takewhile(lambda each: each.node.settings.kind == "local", waiting))
+            some = alone if plan.idle and self._proven and alone else waiting[:1]
+            answers = await asyncio.gather(*(self._node(name, each) for each in some), return_exceptions=True)
+            _raise_any(answers)
+            waiting = waiting[len(some) :]
+
     async def _node(self, name: str, plan: NodePlan) -> None:
         node = plan.node
         if plan.starts and plan.runs:
@@ -157,6 +169,7 @@ class Rollout:
             await self.gate.check(node.name, self.urls[node.name], node.settings)
         except HostError as error:
             raise await self._back(name, plan, error) from None
+        self._proven = True
         if plan.settle:
             await self.hosts.apply(name, plan.settle, self.locks[name])
         self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
@@ -196,6 +209,18 @@ class Rollout:
             return _stopped(error)
         self._results[name].outcome = Outcome.ROLLED_BACK
         return error
+
+
+def _raise_any(answers: Sequence[BaseException | None]) -> None:
+    """One error of a host, which names the nodes of the others."""
+    failed = [each for each in answers if isinstance(each, HostError)]
+    for each in answers:
+        if isinstance(each, BaseException) and not isinstance(each, HostError):
+            raise each
+    if failed:
+        first, others = failed[0], (f"also: {each.what}: {each.why}" for each in failed[1:])
+        why = "\n".join([first.why, *others])
+        raise HostError(first.code, first.what, where=first.where, why=why, next=first.next)
 
 
 def _stopped(error: HostError) -> HostError:
