@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,8 +78,8 @@ async def plan(
     from towpath.leaving import planned, resting_rows, talk_of
 
     out, workspace = options.open(), where.open()
-    deployment = deployment_of(workspace, out, create_secrets=create_secrets)
-    async with ssh.hosts(workspace) as hosts:
+    claim(workspace, out, create_secrets=create_secrets)
+    async with reached(workspace, ssh) as (deployment, hosts):
         found = await planned(deployment, hosts)
         deployment = found.recognised(out)
         plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
@@ -114,10 +115,10 @@ async def apply(
     from towpath.leaving import check, goes_on, left_behind, planned, remember, resting_rows, talk_of
 
     out, workspace = options.open(), where.open()
-    deployment = deployment_of(workspace, out, create_secrets=create_secrets)
+    claim(workspace, out, create_secrets=create_secrets)
     with workspace.state.locked():
-        deployment = leave.without_forgotten(deployment, workspace.state)
-        async with ssh.hosts(workspace) as hosts:
+        async with reached(workspace, ssh) as (deployment, hosts):
+            deployment = leave.without_forgotten(deployment, workspace.state)
             found = await planned(deployment, hosts)
             deployment = found.recognised(out)
             _check(plan, deployment, found.plans, workspace)
@@ -158,8 +159,8 @@ async def drift(
     from sites.planning.drift import drift as drifted
 
     out, workspace = options.open(), where.open()
-    deployment = deployment_of(workspace, out)
-    async with ssh.hosts(workspace) as hosts:
+    claim(workspace, out)
+    async with reached(workspace, ssh) as (deployment, hosts):
         facts = await hosts.facts(deployment.hosts)
     deployment.insist_readable(facts)
     rows = [row for name, each in facts.items() for row in drifted(deployment.hosts[name], each)]
@@ -215,8 +216,8 @@ async def unlock(
     return ended(out, "unlock", Exit.CONFLICT if held else Exit.SOME_SITES_FAILED if silent else Exit.DONE)
 
 
-def deployment_of(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> Deployment:
-    from sites.planning.deployment import deployment
+def claim(workspace: Workspace, out: Output, *, create_secrets: bool = False) -> None:
+    """The state folder is this topology's from here on. Says what is to be said of its secrets."""
     from towpath.first_secrets import create_missing
 
     for path in create_missing(workspace.topology) if create_secrets else ():
@@ -227,7 +228,15 @@ def deployment_of(workspace: Workspace, out: Output, *, create_secrets: bool = F
         told = {"code": finding.code, "what": finding.message, "where": finding.place, "next": finding.help}
         out.warn(told, text)
     workspace.state.claim(workspace.topology.metadata.name, workspace.file, Runs.HOSTS)
-    return deployment(workspace.topology, workspace.state)
+
+
+@asynccontextmanager
+async def reached(workspace: Workspace, ssh: Ssh) -> AsyncIterator[tuple[Deployment, SshHosts]]:
+    """What the hosts must have, and the hosts: connections are made while the release is packed."""
+    from sites.planning.deployment import deployment
+
+    async with ssh.hosts(workspace) as hosts:
+        yield deployment(workspace.topology, workspace.state), hosts
 
 
 def _check(saved: Path | None, deployment: Deployment, plans: Mapping[str, HostPlan], workspace: Workspace) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from towpath.deploy import USUAL, Ssh, deployment_of
+from towpath.deploy import USUAL, Ssh, claim, reached
 from towpath.exits import Exit
 from towpath.leaving import Planned, left_behind, planned, remember, resting_rows
 from towpath.output import PLAIN, Options
@@ -34,16 +33,14 @@ async def destroy(
 
     Without --yes and the topology's name it only shows what would go. Refuses while a node is protected. A host that
     does not answer stays as it is (exit 7): the same command goes on there when it is back."""
-    from sites.remembered import read_hosts
     from sites.rollout.canary import Gate
     from sites.rollout.locks import locked
     from sites.rollout.rolling import Rollout
 
     out, workspace = options.open(), where.open()
-    deployment = deployment_of(workspace, out)
+    claim(workspace, out)
     with workspace.state.locked():
-        deployment = replace(deployment, before=read_hosts(workspace.state))
-        async with ssh.hosts(workspace) as hosts:
+        async with reached(workspace, ssh) as (deployment, hosts):
             found = await planned(deployment, hosts, everything=True)
             deployment = found.recognised(out)
             show(workspace, found.plans, out, beside=resting_rows(deployment), rules=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from towpath.deploy import Ssh, deployment_of
+from towpath.deploy import Ssh, claim, reached
 from towpath.endpoints import of_nodes
 from towpath.exits import Exit
 from towpath.output import Output
@@ -24,8 +24,8 @@ async def host_status(workspace: Workspace, ssh: Ssh, out: Output) -> Exit:
 
 
 async def _host_rows(workspace: Workspace, ssh: Ssh, out: Output) -> list[dict[str, Any]]:
-    deployment = deployment_of(workspace, out)
-    async with ssh.hosts(workspace) as hosts:
+    claim(workspace, out)
+    async with reached(workspace, ssh) as (deployment, hosts):
         facts, errors = await hosts.facts_where_possible(deployment.hosts)
     rows = []
     for name, host in deployment.hosts.items():

@@ -1,4 +1,4 @@
-"""Hosts under pyinfra: connected once, then looked at (a fact) and changed (an operation)."""
+"""Hosts under pyinfra: connected once, at the beginning, then looked at (a fact) and changed (an operation)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import gevent
+from gevent.lock import BoundedSemaphore
 from paramiko.ssh_exception import SSHException
 from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand, operation
 from pyinfra.api.command import QuoteString
@@ -78,6 +80,10 @@ class Connections:
         self._state = State(Inventory((hosts, {})), config, check_for_changes=False)
         self._state.is_executing = True  # an operation runs when it is called: each request waits for its own
         ctx_state.set(self._state)
+        self._refused: dict[str, Failed] = {}
+        self._one_at_a_time = {name: BoundedSemaphore() for name in spec["hosts"]}
+        for name in spec["hosts"]:
+            gevent.spawn(self._connect_early, name)
 
     def look(self, host: str, told: dict[str, Any], seconds: int) -> dict[str, Any]:
         """Raises Failed."""
@@ -110,7 +116,21 @@ class Connections:
             raise _lost()
         return _answered(meta.stdout_lines, meta.stderr_lines, meta.did_succeed())
 
+    def _connect_early(self, name: str) -> None:
+        """Before the first request: who asks works out meanwhile what to ask. That request hears of a refusal."""
+        with self._one_at_a_time[name]:
+            try:
+                self._connect(name)
+            except Failed as refused:
+                self._refused[name] = refused
+
     def _connected(self, name: str) -> Host:
+        with self._one_at_a_time[name]:
+            if refused := self._refused.pop(name, None):
+                raise refused
+            return self._connect(name)
+
+    def _connect(self, name: str) -> Host:
         if self._key_unusable:
             raise Failed(**self._key_unusable.told)
         host = self._state.inventory.get_host(name)
