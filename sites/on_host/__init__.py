@@ -14,9 +14,15 @@ _FUTURE = "from __future__ import annotations\n"
 
 
 def program(name: str) -> str:
-    """The text of ``look`` or ``change``, with that of our own modules where it imports them: the host has none of them."""
-    return _OWN_IMPORT.sub(lambda found: _text(found[1]).replace(_FUTURE, "", 1), _text(name))
+    """The text of ``look`` or ``change``, with that of our own modules where it first imports them: the host has none."""
+    return _whole(name, set())
 
 
-def _text(name: str) -> str:
-    return (_HERE / f"{name}.py").read_text()
+def _whole(name: str, there: set[str]) -> str:
+    def own(found: re.Match[str]) -> str:
+        if found[1] in there:
+            return ""
+        there.add(found[1])
+        return _whole(found[1], there).replace(_FUTURE, "", 1)
+
+    return _OWN_IMPORT.sub(own, (_HERE / f"{name}.py").read_text())

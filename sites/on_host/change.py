@@ -1,16 +1,15 @@
 """Brings a host on: does a list of actions in order, stops at the first that fails, and says so as JSON on stdout.
 
-Runs as root on the host, asked by one JSON object on stdin: {"lock": {...}, "actions": [{"do": ...}, ...]}. An answer a
-line: {"done": number} ..., then {"failed": number, "error": text} when one did. Or {"verb": "take" | "give_back", ...},
-for the lock itself; then one line {"answer": {...}}. No action is done by one who does not hold the lock.
+Runs as root on the host, asked by one JSON object in the first line of stdin: {"lock": {...}, "actions": [{"do": ...},
+...]}; behind it the archives that actions unpack, in their order, each as long as its action says. An answer a line:
+{"done": number} ..., then {"failed": number, "error": text} when one did. Or {"verb": "take" | "give_back", ...}, for the
+lock itself; then one line {"answer": {...}}. No action is done by one who does not hold the lock.
 """
 
 from __future__ import annotations
 
 import base64
 import fcntl
-import hashlib
-import io
 import json
 import os
 import pwd
@@ -24,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sites.on_host.archives import hear_out, release, went_silent
 from sites.on_host.files import Refused, discard, empty, fresh_for, own, prune, remove, sweep, sync, sync_all, write
 
 JOURNAL = "--namespace=+towpath"  # the nodes' own, and what systemd itself says of them
@@ -65,33 +65,6 @@ def link(path: str, target: str) -> None:
     fresh.symlink_to(target)
     fresh.replace(path)
     sync(fresh.parent)
-
-
-def release(path: str, content: str, sha256: str) -> None:
-    """Unpacks an archive beside its place, and moves it there whole."""
-    archive, fresh = base64.b64decode(content), fresh_for(path)
-    if hashlib.sha256(archive).hexdigest() != sha256:
-        raise Refused("the archive that arrived is not the one that was sent")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o755)
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
-        members = tar.getmembers()
-        if not all(plain(each) for each in members):
-            raise Refused("the archive holds something that is no plain file inside it")
-        tar.extractall(fresh, members=members)  # noqa: S202 - each of them was looked at
-    sync_all(fresh)
-    aside = Path(f"{path}.towpath-old")
-    remove(str(aside))
-    if os.path.lexists(path):  # one that was edited, and nodes run from it: gone for a moment only
-        Path(path).rename(aside)
-    fresh.rename(path)
-    sync(fresh.parent)
-    remove(str(aside))
-
-
-def plain(member: tarfile.TarInfo) -> bool:
-    inside = not member.name.startswith("/") and ".." not in member.name.split("/")
-    return inside and (member.isfile() or member.isdir())
 
 
 def keep(folder: str, paths: list[str], pending: str) -> None:
@@ -287,6 +260,15 @@ def locking(verb: str, **told: Any) -> int:
     return 0
 
 
+def held_by_another(lock: dict[str, Any] | None = None, **_: Any) -> bool:
+    """Asked before there is any waiting for what that one is doing here."""
+    held = lock_held()
+    if lock is None or held is None or held.get("id") == lock["id"]:
+        return False
+    say(answer={"held": held})
+    return True
+
+
 def change(lock: dict[str, Any], actions: list[dict[str, Any]]) -> int:
     for number, action in enumerate(actions):
         try:
@@ -299,8 +281,17 @@ def change(lock: dict[str, Any], actions: list[dict[str, Any]]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a cut connection does not leave a host half changed
-    asked = json.load(sys.stdin)
+    signal.signal(signal.SIGALRM, went_silent)
+    asked = json.loads(sys.stdin.buffer.readline())
+    if asked.get("verb") == "take" and held_by_another(**asked):
+        return 0
     with alone():
-        sys.exit(locking(**asked) if "verb" in asked else change(**asked))
+        status = locking(**asked) if "verb" in asked else change(**asked)
+    hear_out()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,25 +1,24 @@
-"""Hosts under pyinfra: connected once, at the beginning, then looked at (a fact) and changed (an operation)."""
+"""Hosts under pyinfra: connected once, at the beginning, then looked at (a fact) and changed (a command)."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import socket
 import time
-from collections.abc import Generator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import gevent
 from gevent.lock import BoundedSemaphore
 from paramiko.ssh_exception import SSHException
-from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand, operation
+from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand
 from pyinfra.api.command import QuoteString
-from pyinfra.api.exceptions import ConnectError, NestedOperationError, PyinfraError
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors import util as pyinfra_util
-from pyinfra.context import ctx_host, ctx_state
+from pyinfra.context import ctx_state
 
 from sites.on_host import program
 from sites.remote import host_keys, own_key
@@ -53,10 +52,17 @@ class Look(FactBase[dict[str, Any]]):
         return {"said": "\n".join(output)}
 
 
-@operation(is_idempotent=False)
-def change(told: str, seconds: int) -> Generator[StringCommand, None, None]:
-    """Our own operation, and not one of pyinfra's guarded by ``_if``: what must be done was decided by the plan."""
-    yield StringCommand(*_on_host("change"), _stdin=[told], _timeout=seconds)
+class Raw:
+    """Bytes where pyinfra takes lines of text for a command's stdin: they go out as they are."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def endswith(self, _: str) -> bool:
+        return True  # nothing is put behind them
+
+    def encode(self) -> bytes:
+        return self._content
 
 
 def _on_host(name: str) -> tuple[Any, ...]:
@@ -78,7 +84,6 @@ class Connections:
         hosts = [(name, _data(each, {**spec, "key": key})) for name, each in spec["hosts"].items()]
         config = Config(CONNECT_TIMEOUT=SECONDS, PARALLEL=max(1, len(hosts)))
         self._state = State(Inventory((hosts, {})), config, check_for_changes=False)
-        self._state.is_executing = True  # an operation runs when it is called: each request waits for its own
         ctx_state.set(self._state)
         self._refused: dict[str, Failed] = {}
         self._one_at_a_time = {name: BoundedSemaphore() for name in spec["hosts"]}
@@ -102,19 +107,14 @@ class Connections:
 
     def change(self, host: str, told: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
         """The lines that ``on_host/change.py`` answered. Raises Failed."""
-        target, content = self._connected(host), json.dumps(_with_archives(told))
-        before = len(target.op_hash_order)
-        with ctx_host.use(target):
-            try:
-                change(told=content, seconds=seconds)
-            except NestedOperationError:
-                pass  # its lines say which action failed
-            except (PyinfraError, *_CUT) as error:
-                raise _lost(str(error)) from None
-        meta = self._state.get_op_data_for_host(target, target.op_hash_order[before]).operation_meta
-        if not meta.is_complete():
-            raise _lost()
-        return _answered(meta.stdout_lines, meta.stderr_lines, meta.did_succeed())
+        target, command = self._connected(host), StringCommand(*_on_host("change"))
+        told, archives = _with_archives(told)
+        sent: list[Any] = [json.dumps(told), *map(Raw, archives)]
+        try:
+            succeeded, said = target.run_shell_command(command, _stdin=sent, _timeout=seconds)
+        except (PyinfraError, *_CUT) as error:
+            raise _lost(str(error)) from None
+        return _answered(said.stdout_lines, said.stderr_lines, succeeded)
 
     def _connect_early(self, name: str) -> None:
         """Before the first request: who asks works out meanwhile what to ask. That request hears of a refusal."""
@@ -166,17 +166,25 @@ def _data(host: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _with_archives(told: dict[str, Any]) -> dict[str, Any]:
-    """The archives that actions name by path, read here, with their hash."""
-    if "actions" not in told:
-        return told
-    return {**told, "actions": [_sent(each) if "archive" in each else each for each in told["actions"]]}
+def _with_archives(told: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """The archives that actions name by path, read here, and the actions with their size and hash."""
+    actions, contents = [], []
+    for each in told.get("actions", ()):
+        if "archive" in each:
+            content, sha256 = _archive(each["archive"])
+            kept = {name: value for name, value in each.items() if name != "archive"}
+            actions.append({**kept, "size": len(content), "sha256": sha256})
+            contents.append(content)
+        else:
+            actions.append(each)
+    return ({**told, "actions": actions} if "actions" in told else told), contents
 
 
-def _sent(action: dict[str, Any]) -> dict[str, Any]:
-    content = Path(action["archive"]).read_bytes()
-    kept = {name: value for name, value in action.items() if name != "archive"}
-    return {**kept, "content": base64.b64encode(content).decode(), "sha256": hashlib.sha256(content).hexdigest()}
+@cache
+def _archive(path: str) -> tuple[bytes, str]:
+    """Read once for all hosts."""
+    content = Path(path).read_bytes()
+    return content, hashlib.sha256(content).hexdigest()
 
 
 def _answered(lines: list[str], errors: list[str], succeeded: bool) -> list[dict[str, Any]]:

@@ -88,7 +88,8 @@ def test_nothing_is_put_back_when_nothing_was_begun(tmp_path: Path) -> None:
     assert file.read_bytes() == b"passed its gate"
 
 
-def archive(**members: Any) -> dict[str, str]:
+def archive(**members: Any) -> dict[str, Any]:
+    """What ``release`` is told of one, and its bytes as they arrive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, content in members.items():
@@ -100,7 +101,7 @@ def archive(**members: Any) -> dict[str, str]:
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
     raw = buffer.getvalue()
-    return {"content": base64.b64encode(raw).decode(), "sha256": hashlib.sha256(raw).hexdigest()}
+    return {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest(), "source": io.BytesIO(raw)}
 
 
 def test_a_release_is_unpacked_whole_and_over_one_that_was_edited(tmp_path: Path) -> None:
@@ -120,9 +121,28 @@ def test_an_archive_that_would_leave_its_folder_is_refused(tmp_path: Path, membe
 
 
 def test_an_archive_that_arrived_otherwise_is_refused(tmp_path: Path) -> None:
-    sent = archive(a=b"x")
-    with pytest.raises(change.Refused, match="not the one that was sent"):
-        change.release(str(tmp_path / "r1"), **{**sent, "sha256": "0" * 64})
+    sent = archive(a=b"x" * 1000)
+    raw = sent["source"].getvalue()
+    broken = raw[:30] + bytes([raw[30] ^ 1]) + raw[31:]
+    for given in ({"sha256": "0" * 64}, {"source": io.BytesIO(raw[:-20])}, {"source": io.BytesIO(broken)}):
+        with pytest.raises(change.Refused, match="not the one that was sent"):
+            change.release(str(tmp_path / "r1"), **{**archive(a=b"x" * 1000), **given})
+        assert not (tmp_path / "r1").exists()
+
+
+def test_of_two_archives_behind_one_order_each_takes_its_own(tmp_path: Path) -> None:
+    first, second = archive(a=b"1"), archive(a=b"2")
+    arriving = io.BytesIO(first["source"].getvalue() + second["source"].getvalue())
+    for name, sent in (("r1", first), ("r2", second)):
+        change.release(str(tmp_path / name), **{**sent, "source": arriving})
+    assert [(tmp_path / name / "a").read_bytes() for name in ("r1", "r2")] == [b"1", b"2"]
+
+
+def test_the_program_is_whole_and_has_each_of_our_modules_once() -> None:
+    text = program("change")
+    assert "sites.on_host" not in text
+    assert [text.count(each) for each in ("class Refused", "class Arriving", "def release(", "def main(")] == [1] * 4
+    compile(text, "change", "exec")
 
 
 def test_the_lock_is_one_s_and_its_token_grows() -> None:
