@@ -44,8 +44,9 @@ class Gate:
 
     async def check(self, node: str, url: str, settings: NodeSettings, *, seconds: float = READY_SECONDS) -> None:
         """Raises HostError: what of it the node failed."""
-        await self._ready(node, url, mark_of(rendered(settings)), seconds)
-        async with self.registry(url) as registry:
+        async with self._client() as client:  # one connection for all: over a long line each costs more than a question
+            await self._ready(client, node, url, mark_of(rendered(settings)), seconds)
+            registry = RemoteRegistry(url, credentials=Credentials(ENGINE, self.engine), client=client)
             try:
                 await _try(registry, node, settings)
             except RegistryError as error:
@@ -59,22 +60,21 @@ class Gate:
             except httpx.TransportError:
                 return False
 
-    async def _ready(self, node: str, url: str, mark: str, seconds: float) -> None:
+    async def _ready(self, client: httpx.AsyncClient, node: str, url: str, mark: str, seconds: float) -> None:
         until, said = time.monotonic() + seconds, "no answer"
-        async with self._client() as client:
-            while True:
-                try:
-                    answer = await client.get(f"{url}/readyz")
-                    said = f"/readyz answers {answer.status_code}"
-                    if answer.status_code == httpx.codes.OK:
-                        if answer.headers.get("towpath-settings") == mark:
-                            return
-                        said = "it has not taken its settings"
-                except httpx.TransportError as error:
-                    said = str(error) or type(error).__name__
-                if time.monotonic() > until:
-                    raise _failed(node, url, f"is not ready after {seconds:.0f} s", said)
-                await asyncio.sleep(POLL)
+        while True:
+            try:
+                answer = await client.get(f"{url}/readyz")
+                said = f"/readyz answers {answer.status_code}"
+                if answer.status_code == httpx.codes.OK:
+                    if answer.headers.get("towpath-settings") == mark:
+                        return
+                    said = "it has not taken its settings"
+            except httpx.TransportError as error:
+                said = str(error) or type(error).__name__
+            if time.monotonic() > until:
+                raise _failed(node, url, f"is not ready after {seconds:.0f} s", said)
+            await asyncio.sleep(POLL)
 
     def registry(self, url: str) -> RemoteRegistry:
         return RemoteRegistry(url, credentials=Credentials(ENGINE, self.engine), client=self._client(), owned=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
@@ -97,12 +98,18 @@ class Rollout:
         await self._remove(name, first=True)
         if not plan.proxy.goes:
             await self._proxy(name, plan)
-        await self._nodes(name, plan)
+        settle = await self._nodes(name, plan)
         if plan.proxy.goes:
+            await self._do(name, settle)
+            settle = ()
             await self._proxy(name, plan)
-        if plan.finish and not (plan.removal and plan.removal.leaving):
-            await self.hosts.apply(name, plan.finish, self.locks[name])
+        finish = () if plan.removal and plan.removal.leaving else plan.finish
+        await self._do(name, (*settle, *finish))
         self._results[name].outcome = Outcome.DONE
+
+    async def _do(self, name: str, actions: tuple[Action, ...]) -> None:
+        if actions:
+            await self.hosts.apply(name, actions, self.locks[name])
 
     def _to_clear(self, waves: Sequence[Sequence[Target]]) -> list[str]:
         """Hosts that some nodes leave, and those that hold no others."""
@@ -149,18 +156,30 @@ class Rollout:
         self._results[name].outcome = Outcome.ROLLED_BACK
         return error
 
-    async def _nodes(self, name: str, plan: HostPlan) -> None:
+    async def _nodes(self, name: str, plan: HostPlan) -> tuple[Action, ...]:
         """One after the other. Where nothing runs yet nobody is interrupted: there those that read no other's data start
-        at once, when a node of this rollout has shown elsewhere that the release does its work."""
+        at once, when a node of this rollout has shown elsewhere that the release does its work. Returns what settles the
+        last of them."""
         waiting = [each for each in plan.nodes if each.actions]
+        settle: tuple[Action, ...] = ()
         while waiting:
+            await self._do(name, settle)
             alone = list(takewhile(lambda each: each.node.settings.kind == "local", waiting))
             some = alone if plan.idle and self._proven and alone else waiting[:1]
             answers = await asyncio.gather(*(self._node(name, each) for each in some), return_exceptions=True)
-            _raise_any(answers)
+            passed = (each for each, failed in zip(some, answers, strict=True) if failed is None)
+            settle = tuple(action for each in passed for action in each.settle)
+            if any(answers):
+                with suppress(
+                    HostError
+                ):  # what failed first is told; one that stays on trial is only restarted once more
+                    await self._do(name, settle)
+                _raise_any(answers)
             waiting = waiting[len(some) :]
+        return settle
 
     async def _node(self, name: str, plan: NodePlan) -> None:
+        """Until it has passed its gate; the caller settles it."""
         node = plan.node
         if plan.starts and plan.runs:
             await self._keep_promise(node.name)
@@ -170,8 +189,6 @@ class Rollout:
         except HostError as error:
             raise await self._back(name, plan, error) from None
         self._proven = True
-        if plan.settle:
-            await self.hosts.apply(name, plan.settle, self.locks[name])
         self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
 
     async def _keep_promise(self, node: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,9 +10,11 @@ from typing import Any, cast
 import pytest
 
 from registry_node.settings import NodeSettings
+from sites.desired import layout
 from sites.desired.inventory import targets_of
 from sites.hosts import HostError
 from sites.planning.actions import Action, PutFile, Remove, Restore, Unit
+from sites.planning.facts import Recorded, UnitFacts
 from sites.planning.plan import host_plan
 from sites.rollout.canary import Gate
 from sites.rollout.rolling import HostResult, Outcome, Rollout
@@ -145,7 +148,67 @@ async def test_a_node_is_on_trial_until_it_has_passed_its_gate(base: Path) -> No
     results, _ = await rolled(base, hosts, Seeing())
     assert set(outcomes(results).values()) == {Outcome.DONE}
     assert lifted == [False, True, True, True, True], "its own check comes first"
-    assert [actions for _, actions in hosts.done if mark in actions] == [(mark,)]
+    (settled,) = [actions for _, actions in hosts.done if mark in actions]
+    assert settled[0] == mark, "before the inventory says that all is there"
+
+
+class Counting(AnyGate):
+    """Knows how many nodes had been started when it was asked for each."""
+
+    def __init__(self, hosts: Hosts, sick: Sequence[str] = ()) -> None:
+        super().__init__(sick)
+        self.hosts, self.started = hosts, {}  # type: tuple[Hosts, dict[str, int]]
+
+    async def check(self, node: str, url: str, settings: NodeSettings) -> None:
+        await asyncio.sleep(0)  # whatever is started at once is started now
+        self.started[node] = len(self.hosts.restarted())
+        await super().check(node, url, settings)
+
+
+@pytest.mark.parametrize(("fresh", "counts"), [(True, [1, 3, 3, 4, 5]), (False, [1, 2, 3, 4, 5])])
+async def test_where_nothing_runs_nodes_start_at_once_behind_one_that_passed(
+    base: Path, fresh: bool, counts: list[int]
+) -> None:
+    """Those that read the others' data come after them."""
+    hosts = Hosts({})
+    gate = Counting(hosts)
+    results, _ = await rolled(base, hosts, gate, fresh=fresh)
+    assert set(outcomes(results).values()) == {Outcome.DONE}
+    assert gate.started == dict(zip(["sandbox-1", "sandbox-2", "ci-2", "hub-2", "all-2"], counts, strict=True))
+
+
+async def test_of_nodes_that_start_at_once_each_passes_or_is_stopped_by_itself(base: Path) -> None:
+    hosts = Hosts({})
+    results, _ = await rolled(base, hosts, Counting(hosts, sick=["sandbox-2"]), fresh=True)
+    assert outcomes(results) == {"eu-1": Outcome.DONE, "eu-2": Outcome.FAILED}
+    assert results[1].error is not None and "node sandbox-2 does not do its work" in results[1].error.what
+    done = [action for _, actions in hosts.done for action in actions]
+    assert Unit("stop", "towpath-sandbox-2.service") in done
+    assert Remove("/etc/towpath/ci-2/pending") in done and Remove("/etc/towpath/sandbox-2/pending") not in done
+    assert "towpath-hub-2.service" not in hosts.restarted(), "what comes after them is not reached"
+
+
+async def test_of_several_that_fail_at_once_each_is_told(base: Path) -> None:
+    hosts = Hosts({})
+    results, _ = await rolled(base, hosts, Counting(hosts, sick=["sandbox-2", "ci-2"]), fresh=True)
+    error = results[1].error
+    assert error is not None and "sandbox-2" in error.what and "node ci-2 does not do its work" in error.why
+
+
+def test_a_host_is_idle_as_long_as_no_node_runs_there(base: Path) -> None:
+    there = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    running, stopped = UnitFacts(active="active"), UnitFacts(active="inactive")
+    laid = Recorded(units={"towpath-gone.service": "gone"})
+    for units, idle in (
+        ({}, True),
+        ({layout.FIREWALL_UNIT: running, layout.NGINX_UNIT: running}, True),
+        ({"towpath-sandbox-1.service": stopped}, True),
+        ({"towpath-sandbox-1.service": running}, False),
+        ({"towpath-sandbox-1.service": UnitFacts(active="activating")}, False),
+        ({"towpath-gone.service": running}, False),
+    ):
+        facts = deployed.facts().model_copy(update={"units": units, "inventory": laid})
+        assert host_plan(there, facts).idle is idle, units
 
 
 async def test_a_node_whose_sister_is_silent_is_left_alone(base: Path) -> None:
