@@ -117,8 +117,8 @@ async def apply(
     out, workspace = options.open(), where.open()
     claim(workspace, out, create_secrets=create_secrets)
     with workspace.state.locked():
-        async with reached(workspace, ssh) as (deployment, hosts):
-            deployment = leave.without_forgotten(deployment, workspace.state)
+        async with reached(workspace, ssh) as (whole, hosts):
+            deployment = leave.without_forgotten(whole, workspace.state)
             found = await planned(deployment, hosts)
             deployment = found.recognised(out)
             _check(plan, deployment, found.plans, workspace)
