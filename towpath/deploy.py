@@ -79,8 +79,8 @@ async def plan(
 
     out, workspace = options.open(), where.open()
     claim(workspace, out, create_secrets=create_secrets)
-    async with reached(workspace, ssh) as (deployment, hosts):
-        found = await planned(deployment, hosts)
+    async with reached(workspace, ssh) as (declared, hosts):
+        found = await planned(declared, hosts)
         deployment = found.recognised(out)
         plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
     show(workspace, plans, out, beside=resting_rows(deployment), full=full)
@@ -117,8 +117,8 @@ async def apply(
     out, workspace = options.open(), where.open()
     claim(workspace, out, create_secrets=create_secrets)
     with workspace.state.locked():
-        async with reached(workspace, ssh) as (whole, hosts):
-            deployment = leave.without_forgotten(whole, workspace.state)
+        async with reached(workspace, ssh) as (declared, hosts):
+            deployment = leave.without_forgotten(declared, workspace.state)
             found = await planned(deployment, hosts)
             deployment = found.recognised(out)
             _check(plan, deployment, found.plans, workspace)

@@ -40,8 +40,8 @@ async def destroy(
     out, workspace = options.open(), where.open()
     claim(workspace, out)
     with workspace.state.locked():
-        async with reached(workspace, ssh) as (deployment, hosts):
-            found = await planned(deployment, hosts, everything=True)
+        async with reached(workspace, ssh) as (declared, hosts):
+            found = await planned(declared, hosts, everything=True)
             deployment = found.recognised(out)
             show(workspace, found.plans, out, beside=resting_rows(deployment), rules=False)
             _check(found, deployment)

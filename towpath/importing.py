@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from towpath.deploy import USUAL, Ssh, deployment_of
+from towpath.deploy import USUAL, Ssh, claim
 from towpath.exits import Exit
 from towpath.leaving import as_record
 from towpath.output import PLAIN, Options, Output
@@ -42,6 +42,7 @@ async def take_over(
     Exits 7 when some hosts did not answer: the others are taken over."""
     from sites.hosts import HostErrors
     from sites.planning.adoption import adopted
+    from sites.planning.deployment import deployment as deployment_of
     from sites.remembered import read_hosts
     from sites.state import Runs
 
@@ -51,7 +52,8 @@ async def take_over(
         _check_names(hosts, reached)
         if not dry_run:
             await _secrets_back(workspace, reached, hosts or (*reached.targets,), out)
-        deployment = deployment_of(workspace, out)
+        claim(workspace, out)
+        deployment = deployment_of(workspace.topology, workspace.state)
         with workspace.state.locked():
             deployment = replace(deployment, before=read_hosts(workspace.state))
             deployment, facts, silent = await _looked(deployment, reached, hosts)
