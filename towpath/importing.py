@@ -93,9 +93,10 @@ async def _looked(
 async def _secrets_back(workspace: Workspace, reached: SshHosts, names: Collection[str], out: Output) -> None:
     """Certificates and robots' logins that a lost state folder had issued, so that no node must restart on new ones. Hosts
     that this folder applied to already are left out: it has the newer ones."""
+    from sites.desired import layout
     from sites.desired.inventory import targets_of
     from sites.hosts import HostError
-    from sites.planning.adoption import issued_on
+    from sites.planning.adoption import issued_on, of_another
     from sites.remembered import read_hosts
     from sites.state import write_private
 
@@ -104,9 +105,11 @@ async def _secrets_back(workspace: Workspace, reached: SshHosts, names: Collecti
     for name, target in fresh.items():
         places = issued_on(workspace.topology, target, workspace.state)
         try:
-            said = await reached.contents(name, list(places))
+            said = await reached.contents(name, [*places, str(layout.INVENTORY)])
         except HostError:  # said below, with all that did not answer
             continue
+        if of_another(said.pop(str(layout.INVENTORY), ""), workspace.topology.metadata.name):
+            continue  # refused below
         if said:
             workspace.state.claim(workspace.topology.metadata.name, workspace.file, _on_hosts())
         for path, text in said.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,3 +64,12 @@ def issued_on(topology: Topology, target: Target, state: StateFolder) -> dict[st
         if sources_of(topology, node):
             found[str(layout.credentials(node) / ROBOT)] = state.robot(node)
     return found
+
+
+def of_another(record: str, topology: str) -> bool:
+    """Whether a host's record, as its text, says that its nodes are another topology's: their secrets are none of ours."""
+    try:
+        whose = json.loads(record)["topology"]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return whose not in ("", topology)

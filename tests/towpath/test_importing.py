@@ -149,10 +149,13 @@ async def test_import_of_another_topology_s_host_writes_nothing_anywhere(base: P
     hosts = standing(base)
     theirs = facts(replace(hosts["eu-1"], topology="other"))
     reached: Any = answering(base, eu_1=theirs, eu_2=facts(hosts["eu-2"], inventory=None))
+    key = str(layout.credentials("sandbox-1") / "tls.key")
+    reached.files = {str(layout.INVENTORY): json.dumps({"topology": "other"}), key: "canary-key-of-others"}
     with pytest.raises(HostErrors) as refused:
         await take_over(adopt=True, ssh=reached, where=where(base))
     assert [each.code for each in refused.value.errors] == ["host-of-another-topology"]
     assert (reached.written, read_hosts(StateFolder(base / "state"))) == ({}, {})
+    assert b"canary-key" not in (StateFolder(base / "state").issued / "sandbox-1.key").read_bytes()
 
 
 async def test_unlock_frees_what_it_reaches_and_names_the_rest(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
