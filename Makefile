@@ -44,8 +44,9 @@ types: setup ## mypy --strict
 imports: setup ## the architecture, as import contracts
 	@$(BIN)/lint-imports
 
+# Three on two processors: much of a test's time is waiting for what it started.
 tests: setup ## all tests but the lab's; those whose tools are missing say so
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not lab" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(or $(WORKERS),3) --dist worksteal -m "not lab" $(PYTEST_ARGS)
 
 lab: setup ## plan and apply on four real systemd hosts that boot inside this machine (root, mmdebstrap, systemd-nspawn)
 	@$(BIN)/pytest -m "lab and not slow" $(PYTEST_ARGS) tests/lab

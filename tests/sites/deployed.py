@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -22,9 +23,11 @@ from sites.desired.files import File as DesiredFile
 from sites.desired.hosts import DesiredHost, desired, recorded
 from sites.desired.inventory import targets_of
 from sites.desired.placement import Secrets, given
+from sites.planning import deployment as planning
 from sites.planning.facts import HostFacts
 from sites.settings.credentials import users_of
 from sites.settings.trust import authority_of
+from sites.state import StateFolder
 from topology.load import loads
 from topology.model import Topology
 
@@ -107,6 +110,16 @@ def topology(base: Path, *changes: tuple[str, str]) -> Topology:
     return loaded.topology
 
 
+def whole(base: Path) -> planning.Deployment:
+    """All that apply knows before it asks a host; of the release the name alone: packing one takes seconds."""
+    with patch.object(planning, "release", lambda kept: unpacked(kept, RELEASE)):
+        return planning.deployment(topology(folder(base)), StateFolder(base / "state"))
+
+
+def unpacked(folder: Path, identity: str) -> Release:
+    return Release(identity, "0.1.0", here(), folder / f"{identity}.tar.gz")
+
+
 def hosts(declared: Topology, base: Path, *, release: str = RELEASE) -> dict[str, DesiredHost]:
     targets = targets_of(declared)
     pairs = pairs_of(declared, targets, base / "issued", datetime.now(UTC))
@@ -114,8 +127,8 @@ def hosts(declared: Topology, base: Path, *, release: str = RELEASE) -> dict[str
         name: f"canary-token-of-{name}" for name, node in declared.nodes.items() if node.kind in ("mirror", "virtual")
     }
     secrets = Secrets(users_of(declared), "canary-token-of-the-engine", robots, {}, pairs)
-    made = Release(release, "0.1.0", here(), base / f"{release}.tar.gz")
-    return desired(declared, targets, given(declared, secrets, authority_of(declared)), made)
+    given_out = given(declared, secrets, authority_of(declared))
+    return desired(declared, targets, given_out, unpacked(base, release))
 
 
 def facts(host: DesiredHost | None = None, **changed: Any) -> HostFacts:

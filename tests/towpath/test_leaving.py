@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from sites.planning.deployment import deployment
 from sites.planning.plan import host_plan
 from sites.planning.removal import with_removal
 from sites.remembered import RememberedHost, RememberedNode
 from sites.rollout import contents
-from sites.state import StateFolder
 from tests.sites import deployed
 from tests.sites.planning.test_removal import NOW, without
 from towpath.leaving import _contents
@@ -22,7 +20,7 @@ from towpath.leaving import _contents
 async def test_a_node_that_moves_and_keeps_its_name_is_no_copy_of_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = deployment(deployed.topology(deployed.folder(tmp_path)), StateFolder(tmp_path / "state"))
+    ours = deployed.whole(tmp_path)
     url, host = "https://ci-2.example", ours.hosts["eu-2"]
     nodes = {"ci-2": RememberedNode(url=url)}
     before = {"eu-2": RememberedHost(site="eu", address="10.1.0.12", port=2222, nodes=nodes)}

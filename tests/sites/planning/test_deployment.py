@@ -11,9 +11,8 @@ import pytest
 
 from sites.desired import layout
 from sites.hosts import HostErrors
-from sites.planning.deployment import Deployment, deployment, unfit
+from sites.planning.deployment import unfit
 from sites.remembered import RememberedHost, RememberedNode
-from sites.state import StateFolder
 from tests.sites import deployed
 
 UNIT = layout.unit("sandbox-1")
@@ -45,10 +44,6 @@ def test_a_full_disk_does_not_matter_to_a_host_that_has_the_release(tmp_path: Pa
     assert unfit(host, deployed.facts(host, disk={"total": 2**30, "free": 0})) == []
 
 
-def made(base: Path) -> Deployment:
-    return deployment(deployed.topology(deployed.folder(base)), StateFolder(base / "state"))
-
-
 def remembered(address: str, port: int, node: str) -> RememberedHost:
     nodes = {node: RememberedNode(url=f"https://{address}:5001")}
     return RememberedHost(site="eu", address=address, port=port, nodes=nodes)
@@ -60,11 +55,11 @@ def test_a_host_that_is_called_by_another_name_now_has_not_left(tmp_path: Path) 
         "gone": remembered("10.1.0.12", 22, "ci-9"),
         "eu-1": remembered("10.1.0.11", 22, "sandbox-1"),
     }
-    assert list(replace(made(tmp_path), before=before).left) == ["gone"]
+    assert list(replace(deployed.whole(tmp_path), before=before).left) == ["gone"]
 
 
 def test_nodes_of_another_topology_on_a_host_are_not_taken_for_ones_that_left(tmp_path: Path) -> None:
-    ours = made(tmp_path)
+    ours = deployed.whole(tmp_path)
     host = ours.hosts["eu-2"]
     of_others = {"eu-2": deployed.facts(replace(host, topology="other"))}
     for step in (ours.plans, ours.removal_of_all):
