@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import tarfile
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from sites.desired import bundle
-from sites.on_host import change, look, program
+from sites.on_host import archives, change, look, program
 
 ME, MINE = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 
@@ -128,6 +129,31 @@ def test_an_archive_that_arrived_otherwise_is_refused(tmp_path: Path) -> None:
         with pytest.raises(change.Refused, match="not the one that was sent"):
             change.release(str(tmp_path / "r1"), **{**archive(a=b"x" * 1000), **given})
         assert not (tmp_path / "r1").exists()
+
+
+def test_a_line_that_goes_silent_ends_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the host would be held for as long as TCP believes in the line."""
+    monkeypatch.setattr(archives, "PATIENCE", 1)
+    before = signal.signal(signal.SIGALRM, archives.went_silent)
+    reading, writing = os.pipe()
+    try:
+        sent = archive(a=b"x")
+        os.write(writing, sent["source"].getvalue()[:20])
+        with os.fdopen(reading, "rb") as source, pytest.raises(change.Refused, match="nothing of the archive arrived"):
+            change.release(str(tmp_path / "r1"), **{**sent, "source": source})
+    finally:
+        os.close(writing)
+        signal.signal(signal.SIGALRM, before)
+    assert not (tmp_path / "r1").exists()
+
+
+def test_who_holds_a_host_is_told_without_waiting_for_his_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(change, "say", lambda **told: said.append(told))
+    assert not change.held_by_another(lock={"id": "b"}), "nobody does"
+    change.take({"id": "a", "owner": "ana"})
+    assert not change.held_by_another(lock={"id": "a"}), "he asks himself"
+    assert change.held_by_another(lock={"id": "b"}) and said[0]["answer"]["held"]["owner"] == "ana"
 
 
 def test_of_two_archives_behind_one_order_each_takes_its_own(tmp_path: Path) -> None:
