@@ -33,6 +33,7 @@ from promotions.place import Place
 from promotions.plan import Registries
 from promotions.positions import Positions, Replicated, Unledgered
 from promotions.progress import Watch, unwatched
+from promotions.refill import HELD, WentBack
 from promotions.retry import RetryPolicy
 from promotions.store import Store
 from promotions.tag_sets import Difference, TagSet, read_tags
@@ -86,7 +87,8 @@ class ReplicationReport:
 
 @dataclass(frozen=True, slots=True)
 class Replicator:
-    """Replicates over the edges of a topology. ``confirm``: a person said yes to many deletions."""
+    """Replicates over the edges of a topology. ``confirm``: a person said yes to many deletions. ``refill``: a target gets
+    the tags that it has not, and keeps those that it has."""
 
     topology: Topology
     registries: Registries
@@ -96,6 +98,7 @@ class Replicator:
     now: Callable[[], float] = time.time
     watch: Watch = unwatched
     confirm: bool = False
+    refill: bool = False
 
     async def repository(
         self, edge: Replication, repository: str, *, attached: Attached | None = None
@@ -181,15 +184,18 @@ class _One:
         await self._make_up()
         there = await self.all.retry(lambda: read_tags(self.target, self.call)) or {}
         difference = Difference.between(wanted or {}, there)
+        if self.all.refill:
+            difference = difference.only_new(there)
+        gone = () if self.edge.deletes == "never" else self._not_former(difference.gone)
+        back = await self._went_back(gone)
         async with self._holding() as hold:
             sent, broken = await self._copy({each.digest for each in difference.moved}, hold)
             moved = tuple(each for each in difference.moved if each.digest not in broken)
             newest = max((each.pushed for each in moved), default=0.0)
             for changes in in_transactions(await self._moves(moved, there)):  # together, as they were set
                 await self._commit(changes, newest or None)
-            sent += await self._late({each.digest for each in (wanted or {}).values()} - set(broken), hold)
-        gone = tuple(each for each in difference.gone if not self.former.names(each.tag, each.digest))
-        deleted, problem = await self._delete(gone, there, absent=wanted is None)
+            sent += await self._late({each.digest for each in (wanted or {}).values()} - set(broken), hold, back)
+        deleted, problem = await self._delete(gone, there, back, absent=wanted is None)
         lag = max((self.all.now() - each.pushed for each in moved if each.pushed), default=None)
         problem = "; ".join(filter(None, (*broken.values(), problem)))
         return TargetReport(self.target.node, tuple(each.tag for each in moved), deleted, sent, lag, problem)
@@ -197,6 +203,20 @@ class _One:
     @property
     def former(self) -> FormerNames:
         return FormerNames.of(self.all.topology, self.target.scope)
+
+    def _not_former(self, gone: tuple[TagState, ...]) -> tuple[TagState, ...]:
+        return tuple(each for each in gone if not self.former.names(each.tag, each.digest))
+
+    async def _went_back(self, gone: tuple[TagState, ...]) -> WentBack | None:
+        """When the source counts fewer changes than were compared: it is not what it was."""
+        place = (self.edge.id, self.target.node, self.source.name)
+        compared = await self.positions.referrers_rev(*place)
+        if self.way.rev is None or compared is None or self.way.rev >= compared:
+            return None
+        back = WentBack(held=bool(gone) and not self.all.confirm)
+        if back.held:
+            await self.positions.referrers_compared(*place, HELD, self.all.now())
+        return back
 
     async def _moves(self, states: tuple[TagState, ...], there: TagSet) -> tuple[TagChange, ...]:
         """Former digests keep a name first, where the scope says so."""
@@ -225,12 +245,13 @@ class _One:
         await Check(self.target, self.all.retry, self.call, self.all.watch).whole(closure)
         return transfer.sent
 
-    async def _late(self, images: set[str], hold: Holding) -> int:
-        """Evidence that was attached after its image had come. Bytes sent."""
+    async def _late(self, images: set[str], hold: Holding, back: WentBack | None) -> int:
+        """Evidence that was attached after its image had come. Bytes sent. A source that went back, and that nothing is
+        held back for, begins anew."""
         if self.way.rev is None:  # a registry that counts no revs: each look would cost a request an image
             return 0
         place = (self.edge.id, self.target.node, self.source.name)
-        compared = await self.positions.referrers_rev(*place)
+        compared = await self.positions.referrers_rev(*place) if back is None or back.held else None
         told = self.way.attached if self.way.attached and self.way.attached.follows(compared) else None
         rev = told.last if told else self.way.rev
         if compared is not None and compared >= rev:
@@ -283,12 +304,16 @@ class _One:
     def _end(place: Place) -> dict[str, str]:
         return {"scope": place.scope, "node": place.node}
 
-    async def _delete(self, gone: tuple[TagState, ...], there: TagSet, *, absent: bool) -> tuple[tuple[str, ...], str]:
+    async def _delete(
+        self, gone: tuple[TagState, ...], there: TagSet, back: WentBack | None, *, absent: bool
+    ) -> tuple[tuple[str, ...], str]:
         """The tags that were removed, and why others were not."""
-        if not gone or self.edge.deletes == "never":
+        if not gone:
             return (), ""
         if absent:  # deleted, or hidden from us: the two look alike
             return (), f"{self.source.node} shows no repository {self.source.name}; nothing is deleted for that"
+        if back is not None and back.held:
+            return (), back.told(self.edge, self.source, self.target.node, len(gone), len(there))
         share = 100.0 * len(gone) / len(there)
         if len(gone) > MANY and share > MOST_PERCENT and not self.all.confirm:
             shown = f"{len(gone)} of {len(there)} tags ({share:.0f} %)"

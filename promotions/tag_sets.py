@@ -61,6 +61,10 @@ class Difference:
         gone = (each for tag, each in target.items() if tag not in source)
         return cls(tuple(sorted(moved, key=_by_tag)), tuple(sorted(gone, key=_by_tag)))
 
+    def only_new(self, target: TagSet) -> Difference:
+        """Without the tags that the target has, whatever they mean there."""
+        return Difference(tuple(each for each in self.moved if each.tag not in target), ())
+
 
 def _by_tag(state: TagState) -> str:
     return state.tag

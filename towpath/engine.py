@@ -42,8 +42,10 @@ class Parts:
 
 
 @asynccontextmanager
-async def opened(workspace: Workspace, *, watch: Watch = unwatched, confirm: bool = False) -> AsyncIterator[Parts]:
-    """All of it, with its database open. ``confirm``: a person said yes to many deletions.
+async def opened(
+    workspace: Workspace, *, watch: Watch = unwatched, confirm: bool = False, refill: bool = False
+) -> AsyncIterator[Parts]:
+    """All of it, with its database open. ``confirm``: a person said yes to many deletions; ``refill``: as Replicator says.
 
     Raises DatabaseUnusable, SecretUnreadable, Problem."""
     topology, ledgers = workspace.topology, workspace.ledgers
@@ -52,7 +54,7 @@ async def opened(workspace: Workspace, *, watch: Watch = unwatched, confirm: boo
         try:
             yield Parts(
                 Engine(topology, registries, store, ledgers),
-                Replicator(topology, registries, store, ledgers, watch=watch, confirm=confirm),
+                Replicator(topology, registries, store, ledgers, watch=watch, confirm=confirm, refill=refill),
                 Cleaner(topology, registries, store, ledgers),
                 store,
                 ledgers,

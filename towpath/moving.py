@@ -9,6 +9,8 @@ from cyclopts import Parameter
 
 from oci_wire.registry import Call
 from promotions.cleanup import Preview
+from promotions.outcome import Refused
+from promotions.refill import reverse
 from promotions.replicate import ReplicationReport
 from promotions.retention import Decision
 from topology.model import Replication
@@ -29,6 +31,10 @@ async def replicate(
     repository: Annotated[str, Parameter(help="Only this repository.")] = "",
     /,
     *,
+    giver: Annotated[
+        str,
+        Parameter(name="--from", help="The other way: give the source what it lacks of this target. Deletes nothing."),
+    ] = "",
     confirm: Confirm = False,
     where: Where = HERE,
     options: Options = PLAIN,
@@ -41,9 +47,11 @@ async def replicate(
         raise Problem(
             "unknown-name", f"no replication is called {replication!r}", next=f"known: {known}", exit=Exit.USAGE
         )
+    if giver:
+        edge = _the_other_way(edge, giver)
     reports: list[ReplicationReport] = []
     with watching(out) as watch:
-        async with opened(workspace, watch=watch, confirm=confirm) as parts:
+        async with opened(workspace, watch=watch, confirm=confirm, refill=bool(giver)) as parts:
             if repository:
                 await _check_there(parts, edge, repository)
                 reports.append(await parts.replicator.repository(edge, repository))
@@ -52,6 +60,14 @@ async def replicate(
     for report in reports:
         _say(out, report)
     return _exit_of(reports)
+
+
+def _the_other_way(edge: Replication, giver: str) -> Replication:
+    """Raises Problem."""
+    try:
+        return reverse(edge, giver)
+    except Refused as error:
+        raise Problem("unknown-name", error.reason, next=error.remedy, exit=Exit.USAGE) from None
 
 
 async def _check_there(parts: Parts, edge: Replication, repository: str) -> None:

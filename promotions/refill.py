@@ -1,0 +1,40 @@
+"""A source that lost what it had: nothing is deleted for that, and a target of its can give it back.
+
+A repository's rev at one of our nodes grows with every change and is never reused, so one that is lower than the rev that
+was compared before belongs to another index: an empty one, or an older one that was restored. What it lacks was not
+deleted there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from promotions.outcome import Refused
+from promotions.place import Place
+from topology.model import Replication
+
+HELD = 2**53  # a rev that none reaches: remembered until a person has decided, however many pushes come meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """``held``: the target has tags that the source lacks, and nobody said that they may go."""
+
+    held: bool
+
+    def told(self, edge: Replication, source: Place, target: str, gone: int, there: int) -> str:
+        return (
+            f"{source.node} counts fewer changes of {source.name} than it did: it was emptied or restored. "
+            f"It lacks {gone} of {there} tags of {target}; none is deleted for that. "
+            f"To bring them back: towpath replicate {edge.id} --from {target}; to delete them: --confirm"
+        )
+
+
+def reverse(edge: Replication, giver: str) -> Replication:
+    """The edge from one of its targets to its source, which deletes nothing; for a Replicator with ``refill``.
+    Raises Refused (NOT_A_TARGET)."""
+    if giver not in edge.targets:
+        targets = ", ".join(edge.targets)
+        raise Refused("NOT_A_TARGET", f"{edge.id} does not replicate to {giver}", f"its targets: {targets}")
+    changed = {"id": f"{edge.id}:from:{giver}", "source": giver, "targets": (edge.source,), "deletes": "never"}
+    return edge.model_copy(update=changed)
