@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.journeys.deployment import Deployment
+from towpath.exits import Exit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -102,6 +104,31 @@ def test_replicate_by_hand_when_the_controller_does_not_run(fresh: Deployment, i
     assert (again["moved"], again["sent"]) == ([], 0)
 
 
+def test_a_primary_that_was_lost_gets_back_what_its_replica_has(fresh: Deployment, image: str) -> None:
+    fresh.up()
+    for tag in ("1", "2"):
+        digest = pushed(fresh, image, f"ci-pool/apps/lost:{tag}")
+        signed(fresh, f"ci-pool/apps/lost:{tag}")
+        fresh.towpath("promote", "--wait", "to-prod", f"apps/lost:{tag}", user="ci-runner")
+    had = tags(fresh, "prod-us/apps/lost", user="k8s-us")
+    assert had.keys() >= {"1", "2", "stable"}
+    fresh.towpath("down")
+    shutil.rmtree(fresh.state / "nodes" / "prod-eu")
+    fresh.up()
+    os.kill(fresh.pids()["control"], signal.SIGKILL)
+    assert tags(fresh, "prod/apps/lost", user="ci-runner") == {}
+    fresh.towpath("promote", "to-prod", "apps/lost:1", user="ci-runner")
+    said = fresh.towpath("replicate", "prod-everywhere", "apps/lost", expect=None)
+    assert said.exit in (Exit.FAILED, Exit.SOME_SITES_FAILED)
+    assert "it was emptied or restored" in said.out
+    assert tags(fresh, "prod-us/apps/lost", user="k8s-us") == had
+    (given,) = replicated(fresh, "prod-everywhere", "apps/lost", "--from", "prod-us")
+    assert (given["target"], given["problem"]) == ("prod-eu", "")
+    assert tags(fresh, "prod/apps/lost", user="ci-runner")["2"] == digest
+    assert tags(fresh, "prod/apps/lost", user="ci-runner") == had
+    assert [each["problem"] for each in replicated(fresh, "prod-everywhere", "apps/lost")] == [""]
+
+
 def replicated(deployment: Deployment, *words: str) -> list[dict[str, object]]:
     """Its results; what it tells on the way has an ``event``."""
     records = map(json.loads, deployment.towpath("replicate", "-o", "json", *words).out.splitlines())
@@ -112,6 +139,8 @@ def test_replicate_wrong_names(running: Deployment) -> None:
     assert running.towpath("replicate", "-o", "json", "nope", expect=2).error["code"] == "unknown-name"
     said = running.towpath("replicate", "-o", "json", "prod-everywhere", "apps/misspelt", expect=1)
     assert said.error["code"] == "name-unknown"
+    said = running.towpath("replicate", "-o", "json", "prod-everywhere", "--from", "prod-eu", expect=2)
+    assert (said.error["code"], "its targets: prod-us" in said.error["next"]) == ("unknown-name", True)
 
 
 def test_cleanup_says_first_and_then_does_just_that(fresh: Deployment, image: str) -> None:

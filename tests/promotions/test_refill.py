@@ -1,6 +1,5 @@
 """The host of a primary is lost: its replicas keep what it had, and give it back to the empty one."""
 
-
 import pytest
 
 from promotions.follow import Follower
