@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from promotions.outcome import Refused
 from promotions.place import Place
+from promotions.positions import Positions
 from topology.model import Replication
 
 HELD = 2**53  # a rev that none reaches: remembered until a person has decided, however many pushes come meanwhile
@@ -28,6 +29,19 @@ class WentBack:
             f"It lacks {gone} of {there} tags of {target}; none is deleted for that. "
             f"To bring them back: towpath replicate {edge.id} --from {target}; to delete them: --confirm"
         )
+
+
+async def went_back(
+    positions: Positions, place: tuple[str, str, str], rev: int | None, confirmed: bool, now: float
+) -> WentBack | None:
+    """When the source counts fewer changes than were compared. ``place``: replication, target, repository; ``rev`` None:
+    nobody counts."""
+    compared = await positions.referrers_rev(*place)
+    if rev is None or compared is None or rev >= compared:
+        return None
+    if not confirmed:
+        await positions.referrers_compared(*place, HELD, now)
+    return WentBack(held=not confirmed)
 
 
 def reverse(edge: Replication, giver: str) -> Replication:

@@ -33,7 +33,7 @@ from promotions.place import Place
 from promotions.plan import Registries
 from promotions.positions import Positions, Replicated, Unledgered
 from promotions.progress import Watch, unwatched
-from promotions.refill import HELD, WentBack
+from promotions.refill import WentBack, went_back
 from promotions.retry import RetryPolicy
 from promotions.store import Store
 from promotions.tag_sets import Difference, TagSet, read_tags
@@ -209,14 +209,9 @@ class _One:
 
     async def _went_back(self, gone: tuple[TagState, ...]) -> WentBack | None:
         """When the source counts fewer changes than were compared: it is not what it was."""
+        confirmed = self.all.confirm or not gone
         place = (self.edge.id, self.target.node, self.source.name)
-        compared = await self.positions.referrers_rev(*place)
-        if self.way.rev is None or compared is None or self.way.rev >= compared:
-            return None
-        back = WentBack(held=bool(gone) and not self.all.confirm)
-        if back.held:
-            await self.positions.referrers_compared(*place, HELD, self.all.now())
-        return back
+        return await went_back(self.positions, place, self.way.rev, confirmed, self.all.now())
 
     async def _moves(self, states: tuple[TagState, ...], there: TagSet) -> tuple[TagChange, ...]:
         """Former digests keep a name first, where the scope says so."""
