@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from oci_wire.client import Credentials, RemoteRegistry
 from oci_wire.client.attempts import Retry
@@ -51,7 +52,8 @@ class RemoteRegistries:
         registry = self.of(node)
         declared = self._topology.nodes[node]
         scope = declared.scope if isinstance(declared, LocalNode | ExternalNode) else None
-        return Place(node, scope or "", registry, repository, repository, str(registry.origin))
+        path = urlsplit(registry.url).path.rstrip("/")  # nodes behind one proxy, by path, mount nothing of each other's
+        return Place(node, scope or "", registry, repository, repository, f"{registry.origin}{path}")
 
     async def aclose(self) -> None:
         for registry in self._open.values():

@@ -23,6 +23,7 @@ from identity.grants import ANONYMOUS, Action, Principal, WritePolicy, write_act
 from oci_wire.auth import Challenge, TokenScope
 from oci_wire.errors import Denied, ManifestUnknown, NameUnknown, Unauthorized, Unsupported
 from registry_node.credentials import Credentials, WrongCredentials
+from registry_node.outside import HERE, Outside
 from registry_node.policy import ALL_BLOBS, Policy
 from registry_node.rate_limits import RateLimiter
 from registry_node.settings import NodeSettings
@@ -40,8 +41,9 @@ class Challenged(Unauthorized):
         super().__init__(message, why=why)
         self.scope, self.error, self.tried = scope, error, tried
 
-    def challenge(self, base_url: str, service: str) -> Challenge:
-        given = {"realm": f"{base_url}{TOKEN_PATH}", "service": service, "scope": self.scope, "error": self.error}
+    def challenge(self, base_url: str, service: str, outside: Outside = HERE) -> Challenge:
+        scope = outside.scopes(self.scope) if self.scope else ""
+        given = {"realm": f"{base_url}{TOKEN_PATH}", "service": service, "scope": scope, "error": self.error}
         return Challenge("bearer", {name: value for name, value in given.items() if value})
 
 

@@ -230,7 +230,7 @@ class App:
     def _refusal(self, request: Request, error: RegistryError) -> Response:
         headers: dict[str, str | tuple[str, ...]] = {"content-type": "application/json"}
         if isinstance(error, Challenged):
-            headers["www-authenticate"] = str(error.challenge(request.base_url, self.node.name))
+            headers["www-authenticate"] = str(error.challenge(request.base_url, self.node.name, request.outside))
         if isinstance(error, MethodUnsupported):
             headers["allow"] = ", ".join(error.allowed)
         if error.retry_after is not None or error.status in (429, 503):

@@ -16,6 +16,7 @@ from oci_wire.registry import Call
 from oci_wire.routes import Route
 from registry_node.access import Caller
 from registry_node.messages import Request, Response
+from registry_node.outside import Outside
 from registry_node.registries.through import Whole
 
 MAX_PAGE = 10_000  # names in one answer, however many are asked for
@@ -45,6 +46,10 @@ class Exchange:
     @property
     def registry(self) -> Whole:
         return self.node.registry
+
+    @property
+    def outside(self) -> Outside:
+        return self.request.outside
 
     async def may_pull_digest(self, repository: str, digest: Digest) -> bool:
         """Whether the caller may pull these bytes from there. A grant for some tags is one for what they reach, and is

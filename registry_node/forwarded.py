@@ -44,6 +44,7 @@ class Proxies:
 
     def __init__(self, networks: Iterable[Network] = (), headers: ProxyHeaders = "x-forwarded") -> None:
         self._networks, self._headers = tuple(networks), headers
+        self.x_forwarded = headers == "x-forwarded"  # whether they set that family, also the part that outside.py reads
         self._known = lru_cache(maxsize=4096)(self._look_up)
 
     def declared(self, address: str) -> bool:

@@ -22,6 +22,7 @@ from registry_node.heads import Head, HeadReader
 from registry_node.intake import BodyTooSlow, Intakes
 from registry_node.messages import BULK, ZERO_COPY
 from registry_node.outflow import Outflows
+from registry_node.outside import HERE, OUTSIDE, told
 from registry_node.patience import Patience
 from registry_node.settings import Limits
 from registry_node.shared import AtOnce, Refused, Shared
@@ -193,6 +194,7 @@ class Front(asyncio.Protocol):
             raise RequestInvalid("the request target must be ASCII, without a fragment")
         client = self._client if origin.address == self._direct.address else (origin.address, 0)
         scope = {**scope_of(head, path, query, origin), "server": self._server, "client": client, "extensions": {}}
+        scope[OUTSIDE] = told(head.headers) if self._proxied and self._proxies.x_forwarded else HERE
         turn = Turn(
             self, scope, head.body, keep_alive=head.keep_alive, expects=head.expects_continue, done=self._answer_sent
         )

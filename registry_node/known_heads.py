@@ -23,6 +23,7 @@ from oci_wire.routes import Endpoint
 from registry_node.access import Access, Caller
 from registry_node.heads import Head
 from registry_node.metrics import Kind, Tally, quoted
+from registry_node.outside import NAMESPACE, PREFIX
 from registry_node.policy import Policy
 from registry_node.recent import Recent
 from registry_node.records import Records, logged_as
@@ -35,6 +36,7 @@ _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-
 # Headers that change nothing about this answer; any other one takes the long way.
 _PLAIN = _FORWARDED | frozenset((
     *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"docker-upload-uuid"),
+    *(PREFIX, NAMESPACE),  # a whole answer of the short way names no repository
     *(b"x-forwarded-port", b"x-forwarded-server", b"x-real-ip", b"x-meta-source-client", b"traceparent", b"cookie"),
 ))  # fmt: skip
 HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")

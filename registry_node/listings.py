@@ -18,10 +18,12 @@ from registry_node.exchange import Exchange
 from registry_node.messages import Response
 
 
-def _page(body: dict[str, Any], following: Route | None, media_type: str = "application/json") -> Response:
+def _page(
+    exchange: Exchange, body: dict[str, Any], following: Route | None, media_type: str = "application/json"
+) -> Response:
     headers: dict[str, str | tuple[str, ...]] = {"content-type": media_type}
     if following is not None:
-        headers["link"] = f'<{following}>; rel="next"'
+        headers["link"] = f'<{exchange.outside.url(following)}>; rel="next"'
     return Response(200, headers, json.dumps(body).encode())
 
 
@@ -52,10 +54,11 @@ async def _shown(
 async def catalog(exchange: Exchange) -> Response:
     """The repositories that the caller may pull, and no others."""
     exchange.caller.require_name()
-    limit, after = exchange.limit(), exchange.route.get("last") or ""
-    fetch = partial(_repositories, exchange)
+    limit, last = exchange.limit(), exchange.route.get("last") or ""
+    after, fetch = exchange.outside.inside(last) or last, partial(_repositories, exchange)
     names, more = await _shown(fetch, after, limit, exchange.caller.lists) if limit else ([], False)
-    return _page({"repositories": names}, routes.catalog(names[-1], limit) if more else None)
+    called = [exchange.outside.name(each) for each in names]
+    return _page(exchange, {"repositories": called}, routes.catalog(called[-1], limit) if more else None)
 
 
 async def _repositories(exchange: Exchange, after: str, limit: int) -> Page[str]:
@@ -71,7 +74,8 @@ async def tags(exchange: Exchange) -> Response:
     if not limit:
         await fetch("", 0)  # the repository must be there all the same
     names, more = await _shown(fetch, exchange.route.get("last") or "", limit, sees) if limit else ([], False)
-    return _page({"name": repository, "tags": names}, routes.tags(repository, names[-1], limit) if more else None)
+    following = routes.tags(repository, names[-1], limit) if more else None
+    return _page(exchange, {"name": exchange.outside.name(repository), "tags": names}, following)
 
 
 async def _tags(exchange: Exchange, after: str, limit: int) -> Page[str]:
@@ -90,7 +94,7 @@ async def referrers(exchange: Exchange) -> Response:
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
     query = (*((("artifactType", kind),) if kind else ()), ("last", page.next or ""))
     following = Route(Endpoint.REFERRERS, repository, str(digest), query) if page.next is not None else None
-    answer = _page(body, following, OCI_INDEX)
+    answer = _page(exchange, body, following, OCI_INDEX)
     if kind:
         answer.headers["oci-filters-applied"] = "artifactType"
     return answer

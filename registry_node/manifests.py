@@ -83,7 +83,7 @@ async def put(exchange: Exchange) -> Response:
     manifest = _read(exchange, reference, content)
     await exchange.registry.put_manifest(exchange.call, repository, manifest, tags=tags)
     headers: dict[str, str | tuple[str, ...]] = {
-        "location": routes.manifest(repository, str(manifest.digest)).path,
+        "location": exchange.outside.url(routes.manifest(repository, str(manifest.digest))),
         "docker-content-digest": str(manifest.digest),
     }
     if manifest.subject is not None:

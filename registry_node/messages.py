@@ -12,6 +12,7 @@ from oci_wire.errors import RegistryError, RequestInvalid, SizeInvalid
 from oci_wire.registry import BlobStream
 from registry_node.bulk import Sink
 from registry_node.growing import FilePart, InParts
+from registry_node.outside import HERE, OUTSIDE, Outside
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,6 +45,7 @@ class Request:
     repeated: str = ""  # a header that must not come twice, and did
     zero_copy: bool = False  # whether the server sends files itself (ASGI: http.response.zerocopysend)
     feed: Feed | None = None  # gives the body to a thread (BULK)
+    outside: Outside = HERE  # what a proxy calls this node
 
     @classmethod
     def of(cls, scope: Mapping[str, Any], receive: Receive) -> Request:
@@ -63,6 +65,7 @@ class Request:
         found = cls(scope["method"], target, headers, scheme, remote, receive, repeated=repeated)
         extensions = scope.get("extensions") or {}
         found.zero_copy, found.feed = ZERO_COPY in extensions, extensions.get(BULK, {}).get("feed")
+        found.outside = scope.get(OUTSIDE, HERE)
         return found
 
     @property
@@ -71,8 +74,8 @@ class Request:
 
     @property
     def base_url(self) -> str:
-        """Scheme and authority as this client sees us, e.g. ``http://127.0.0.1:5003``."""
-        return f"{self.scheme}://{self.headers.get('host', '')}"
+        """Scheme, authority and prefix as this client sees us, e.g. ``http://127.0.0.1:5003``."""
+        return f"{self.scheme}://{self.headers.get('host', '')}{self.outside.prefix}"
 
     @property
     def content_length(self) -> int | None:

@@ -22,6 +22,7 @@ from oci_wire.errors import RequestInvalid
 from registry_node.access import Access, Challenged
 from registry_node.credentials import Credentials, WrongCredentials
 from registry_node.messages import Request, Response
+from registry_node.outside import Outside
 
 _MAX_BODY = 64 * 1024
 _MAX_SCOPES = 100
@@ -42,10 +43,10 @@ class TokenApi:
         except WrongCredentials as error:
             raise Challenged(str(error), why="wrong-credentials", tried=error.tried) from None
         self._access.limiter.check_identity(who.name)
-        return who, self._issue(who, form.get_all("scope"), offline=offline)
+        return who, self._issue(who, form.get_all("scope"), request.outside, offline=offline)
 
     async def _get(self, request: Request) -> tuple[Principal, _Form, bool]:
-        form = self._checked(_Form(request.target.partition("?")[2]))
+        form = self._checked(_Form(request.target.partition("?")[2]), request.outside)
         scheme, _, rest = request.headers.get("authorization", "").partition(" ")
         if scheme and scheme.lower() != "basic":
             raise WrongCredentials("a token is asked for with Basic credentials")
@@ -53,7 +54,8 @@ class TokenApi:
         return who, form, form.get("offline_token").lower() in ("true", "1")
 
     async def _post(self, request: Request) -> tuple[Principal, _Form, bool]:
-        form = self._checked(_Form((await request.body(_MAX_BODY, RequestInvalid)).decode("utf-8", "replace")))
+        content = await request.body(_MAX_BODY, RequestInvalid)
+        form = self._checked(_Form(content.decode("utf-8", "replace")), request.outside)
         match form.get("grant_type"):
             case "password":
                 who = await self._credentials.login(form.get("username"), form.get("password"), request.remote)
@@ -62,16 +64,17 @@ class TokenApi:
                 return self._credentials.refresh(form.get("refresh_token")), form, False
         raise RequestInvalid("grant_type must be password or refresh_token")
 
-    def _checked(self, form: _Form) -> _Form:
+    def _checked(self, form: _Form, outside: Outside) -> _Form:
+        """Behind a proxy that shows several nodes as one host, what is asked for is a token of that host's."""
         service = form.get("service")
-        if service and service != self._service:
+        if service and service != self._service and not outside.namespace:
             raise RequestInvalid(f"this node issues tokens for service {self._service} alone")
         if not _CLIENT_ID.fullmatch(form.get("client_id")):
             raise RequestInvalid("client_id must be at most 256 printable ASCII characters")
         return form
 
-    def _issue(self, who: Principal, wanted: list[str], *, offline: bool) -> Response:
-        asked = parse_scopes(wanted)
+    def _issue(self, who: Principal, wanted: list[str], outside: Outside, *, offline: bool) -> Response:
+        asked = outside.scopes_inside(parse_scopes(wanted))
         if len(asked) > _MAX_SCOPES:
             raise RequestInvalid(f"at most {_MAX_SCOPES} scopes in one token")
         granted = [scope for scope in (self._access.policy.granted(who, each) for each in asked) if scope.actions]
@@ -82,9 +85,10 @@ class TokenApi:
             "access_token": issued.text,
             "expires_in": issued.expires_in,
             "issued_at": datetime.fromtimestamp(issued.issued_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "scope": " ".join(map(str, granted)),
+            "scope": outside.scopes(" ".join(map(str, granted))),
         }
-        if offline and not who.anonymous and self._signer.refreshes:
+        # Not where the proxy must choose the node: it would have to read the scope in the body that brings it back.
+        if offline and not (who.anonymous or outside.namespace) and self._signer.refreshes:
             body["refresh_token"] = self._signer.issue_refresh(who.name, binding=binding).text
         headers: dict[str, str | tuple[str, ...]] = {"content-type": "application/json", "cache-control": "no-store"}
         return Response(200, headers, json.dumps(body).encode())

@@ -18,7 +18,7 @@ from registry_node.messages import Response
 
 def _session(exchange: Exchange, upload: Upload, status: int) -> Response:
     headers: dict[str, str | tuple[str, ...]] = {
-        "location": routes.upload(exchange.route.repository, upload.id).path,
+        "location": exchange.outside.url(routes.upload(exchange.route.repository, upload.id)),
         "range": f"0-{max(upload.offset - 1, 0)}",
         "docker-upload-uuid": upload.id,
     }
@@ -28,7 +28,7 @@ def _session(exchange: Exchange, upload: Upload, status: int) -> Response:
 
 
 def _created(exchange: Exchange, digest: Digest) -> Response:
-    location = routes.blob(exchange.route.repository, digest).path
+    location = exchange.outside.url(routes.blob(exchange.route.repository, digest))
     return Response(201, {"location": location, "docker-content-digest": str(digest)})
 
 
@@ -49,8 +49,11 @@ async def start(exchange: Exchange) -> Response:
 
 async def _mounted(exchange: Exchange, digest: Digest) -> bool:
     """False also for a source that the caller may not pull: it looks like one without the blob (CVE-2024-39897)."""
-    source, target = exchange.route.get("from") or None, exchange.route.repository
-    may = exchange.caller.may_mount(check_repository(source) if source else None, target)
+    named, target = exchange.route.get("from") or None, exchange.route.repository
+    source = exchange.outside.inside(check_repository(named)) if named else None
+    if named and source is None:  # a repository of another node behind the same proxy
+        return False
+    may = exchange.caller.may_mount(source, target)
     may = may and (source is None or await exchange.may_pull_digest(source, digest))
     return may and await exchange.registry.mount_blob(exchange.call, target, digest, source)
 

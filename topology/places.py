@@ -13,14 +13,19 @@ from topology.values import Duration, FilePath, Name, Port, Size
 
 _SSH = r"^([A-Za-z_][A-Za-z0-9_-]*@)?([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$"
 _HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}$"
+_PART = "[a-z0-9]+([._-][a-z0-9]+)*"  # of a repository's name (distribution-spec 1.1)
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 
 DomainName = Annotated[str, Field(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 
 
+ProxyPath = Annotated[str, Field(max_length=100, pattern=rf"^{_PART}(/{_PART})*$")]
+
+
 class HostProxy(Declared):
     """The nginx in front of a host's nodes. ``method``: how clients tell them apart there. ``subdomain``: by
-    NODE.``domain``, all of them at ``port``; ``port``: each at one of its own, that of its ``proxy``."""
+    NODE.``domain``, all of them at ``port``; ``port``: each at one of its own, that of its ``proxy``; ``path``: by what
+    their images' names begin with, ``domain``/NODE/NAME, all of them at ``port``."""
 
     method: Literal["path", "port", "subdomain"]
     domain: DomainName | None = None
@@ -32,6 +37,7 @@ class NodeProxy(Declared):
 
     name: DomainName | None = None
     port: Port | None = None
+    path: ProxyPath | None = None
 
 
 class NoProxy(NodeProxy):

@@ -84,4 +84,5 @@ def say_all(workspace: Workspace, out: Output) -> None:
 
 
 def _authority(url: str) -> str:
-    return urlsplit(url).netloc
+    parts = urlsplit(url)
+    return f"{parts.netloc}{parts.path}"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -148,7 +149,8 @@ def _allowed(topology: Topology, node: str, user: str) -> set[str]:
 
 
 def _login(workspace: Workspace, node: str, user: str, secret: str) -> Login:
-    return Login(url_of(workspace, node).partition("://")[2], user, secret)
+    """Clients look logins up by host: nodes behind one proxy, by path, share it (every node knows every user)."""
+    return Login(urlsplit(url_of(workspace, node)).netloc, user, secret)
 
 
 async def _prove(workspace: Workspace, node: str, user: str, secret: str) -> None:

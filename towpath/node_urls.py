@@ -24,7 +24,7 @@ def url_of(workspace: Workspace, name: str) -> str:
     if host.loopback:
         return loopback_addresses(topology)[name].url
     if public := public_address(topology, name):
-        return Address(public.host, public.port, tls=True).url
+        return Address(public.host, public.port, tls=True, path=public.path).url
     return f"https://{host.reached_at}:{node.port}"
 
 

@@ -64,7 +64,7 @@ def addresses_of(topology: Topology) -> dict[str, Address]:
 def _address(topology: Topology, name: str, node: Placed) -> Address:
     host, tls = topology.sites[node.site].hosts[node.host], bool(node.tls or topology.tls)
     if public := public_address(topology, name):
-        return Address(public.host, public.port, tls)
+        return Address(public.host, public.port, tls, public.path)
     return Address(host.reached_at or "127.0.0.1", node.port, tls)
 
 

@@ -26,6 +26,11 @@ class Passed:
     certificate: str  # paths; "": plain HTTP, on loopback
     key: str
 
+    @property
+    def pattern(self) -> str:
+        """Its path in nginx's regular expressions: the dot alone means something there."""
+        return self.public.path.replace(".", r"\.")
+
 
 @dataclass(frozen=True, slots=True)
 class DesiredProxy:
@@ -42,11 +47,11 @@ def proxy_of(topology: Topology, target: Target, given: Mapping[str, Given]) -> 
     if not behind:
         return DesiredProxy()
     files = []
-    for name in behind:
+    passed = [_passed(topology, name) for name in behind]
+    for name in (each.node for each in _shown(passed)):
         if pair := given[name].proxy_pair:
             files.append(File(str(layout.proxy_certificate(name)), pair.certificate))
             files.append(File(str(layout.proxy_key(name)), pair.key, 0o600, secret=True))
-    passed = [_passed(topology, name) for name in behind]
     files.append(File(str(layout.NGINX), _configuration(topology, target.site, target.name, passed).encode()))
     return DesiredProxy(tuple(files), (PROXY_FOLDER,), tuple(sorted({each.public.port for each in passed})))
 
@@ -59,6 +64,12 @@ def configurations(topology: Topology, names: Iterable[str]) -> dict[str, str]:
         if isinstance(node, Placed) and public_address(topology, name):
             hosts.setdefault((node.site, node.host), []).append(_passed(topology, name))
     return {host: _configuration(topology, site, host, passed) for (site, host), passed in hosts.items()}
+
+
+def _shown(passed: Sequence[Passed]) -> list[Passed]:
+    """Those whose certificate nginx shows: of nodes told apart by path, the first by name has it for all."""
+    by_path = sorted((each for each in passed if each.public.path), key=lambda each: each.node)
+    return [each for each in passed if not each.public.path] + by_path[:1]
 
 
 def _passed(topology: Topology, name: str) -> Passed:
@@ -76,4 +87,6 @@ def _configuration(topology: Topology, site: str, name: str, passed: Sequence[Pa
     refusing = {each.public.port: bool(each.certificate) for each in passed if each.public.named}
     at = "127.0.0.1:" if host.loopback else everywhere
     ordered = sorted(passed, key=lambda each: each.node)
-    return text_of("nginx.conf.j2", passed=ordered, host=name, refusing=refusing, at=at)
+    by_path = [each for each in ordered if each.public.path]
+    others = [each for each in ordered if not each.public.path]
+    return text_of("nginx.conf.j2", passed=others, by_path=by_path, host=name, refusing=refusing, at=at)

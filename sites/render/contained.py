@@ -79,12 +79,12 @@ def scheme_of(topology: Topology, node: Placed) -> str:
 
 
 def address_of(topology: Topology, name: str, chosen: Collection[str]) -> str:
-    """HOST:PORT of a node of ours."""
+    """HOST:PORT of a node of ours, with /PATH where a proxy tells it apart by that."""
     node = topology.nodes[name]
     assert isinstance(node, Placed)
     host = topology.sites[node.site].hosts[node.host]
     if name not in chosen and (public := public_address(topology, name)):
-        return str(Address(public.host, public.port))
+        return str(Address(public.host, public.port, path=public.path))
     return str(Address(name if name in chosen or not host.reached_at else host.reached_at, node.port))
 
 

@@ -12,18 +12,26 @@ MOST = 254  # sites, and hosts in one of them: a byte each
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """``path``: of a node that shares host and port with others (topology/proxies.py)."""
+
     host: str
     port: int
     tls: bool = False
+    path: str = ""
 
     @property
     def url(self) -> str:
         """As clients write it: without the port that the scheme means."""
         scheme, usual = ("https", 443) if self.tls else ("http", 80)
-        return f"{scheme}://{str(self).removesuffix(f':{self.port}') if self.port == usual else self}"
+        shown = self._host if self.port == usual else f"{self._host}:{self.port}"
+        return f"{scheme}://{shown}{f'/{self.path}' if self.path else ''}"
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{self._host}:{self.port}{f'/{self.path}' if self.path else ''}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def loopback_addresses(topology: Topology) -> dict[str, Address]:

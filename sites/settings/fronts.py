@@ -122,7 +122,9 @@ def _member(topology: Topology, node: VirtualNode, name: str, reach: Reach, oute
 
 def _remote(topology: Topology, name: str, reach: Reach) -> Settings:
     declared = topology.nodes[name]
-    told: Settings = {"name": name, "url": reach.url, "private": getattr(declared, "private", True)}
+    ours = urlsplit(reach.url)
+    told: Settings = {"name": name, "url": f"{ours.scheme}://{ours.netloc}", "base_path": ours.path}
+    told["private"] = getattr(declared, "private", True)
     if isinstance(declared, ExternalNode):
         parts = urlsplit(declared.url)
         told |= {

@@ -97,18 +97,18 @@ RULES: tuple[Rule, ...] = (
     ),
     _error(
         "P1",
-        "registries told apart by path",
-        "Clients ask for an image at `/v2/` of its host and nowhere else, so `https://host/NODE/v2/...` works for none of\n"
-        "them, and `/v2/NODE/...` rewritten on its way would show each client other names, addresses and token scopes than\n"
-        "the node behind signs and checks. Use `method: subdomain` or `method: port`. One address with prefixes is what a\n"
-        "virtual is for: its `owns` says which registry answers for which prefix.",
+        "a path that registries can not be told apart by",
+        "With `method: path` nginx finds the node by what an image's name begins with: HOST/NODE/NAME, or HOST/PATH/NAME\n"
+        "with `proxy: {path: PATH}` at the node. `v2` and `auth` are the protocol's own. All nodes of such a host have one\n"
+        "name, one port and one certificate; the host's `proxy` says name and port.",
         proxied.by_path,
     ),
     _error(
         "P2",
         "one address for two behind a proxy",
-        "nginx tells nodes apart by name and port. Of two with the same ones it would serve the first alone; and a port on\n"
-        "which a node of the host listens itself, or at which nodes have a port each, can not be nginx's for names as well.",
+        "nginx tells nodes apart by name and port, or by path. Of two with the same ones it would serve the first alone; a\n"
+        "path within another one would hide images of the node with the shorter one; and a port on which a node of the\n"
+        "host listens itself, or at which nodes have a port each, can not be nginx's for names as well.",
         proxied.address_twice,
     ),
     _error(
