@@ -89,7 +89,9 @@ def test_crane(node: RunningNode, clients: Clients, layout: Layout, authority: A
 
 
 class Nginx:
-    """nginx with the guide's configuration. ``host`` (host:port), ``url``."""
+    """nginx with the guide's configuration. ``host`` (host:port), ``url``; ``health``: what answers 200 once it is up."""
+
+    health = "/healthz"
 
     def __init__(self, folder: Path, node: RunningNode, pair: dict[str, str] | None) -> None:
         folder.mkdir()
@@ -136,7 +138,7 @@ class Nginx:
         until = time.monotonic() + 20
         while True:
             try:
-                httpx.get(f"{self.url}/healthz", verify=False, trust_env=False).raise_for_status()
+                httpx.get(f"{self.url}{self.health}", verify=False, trust_env=False).raise_for_status()
                 return
             except httpx.HTTPError:
                 assert self._process.poll() is None, (self._folder / "log").read_text()
