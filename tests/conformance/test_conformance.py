@@ -38,7 +38,8 @@ _MODES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-def _environment(host: str, version: str, results: Path) -> dict[str, str]:
+def environment_of(host: str, version: str, results: Path) -> dict[str, str]:
+    """What the program is told; also for tests/clients/test_proxy_by_path.py."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("OCI_")},
         "OCI_REGISTRY": host,
@@ -65,7 +66,7 @@ def test_the_official_program_finds_no_failure(
     results = tmp_path / "results"
     settings, credentials = _MODES[mode]
     with running(tmp_path / "node", rules=_RULES, **settings) as node:
-        environment = {**_environment(node.host, version, results), **credentials}
+        environment = {**environment_of(node.host, version, results), **credentials}
         subprocess.run([program], env=environment, cwd=tmp_path, capture_output=True, check=False)
     cases = list(ET.parse(results / "junit.xml").getroot().iter("testcase"))
     failed, skipped = _named(cases, "failure", "error"), _named(cases, "skipped")
@@ -131,7 +132,7 @@ def test_what_is_read_through_another_kind(
     with running(tmp_path / "origin", **open_to_all) as origin:
         told = _shown(origin)
         with running(tmp_path / "node", kind=kind, **_through(kind, origin), **open_to_all) as node:
-            environment = {**_environment(node.host, version, results), **told}
+            environment = {**environment_of(node.host, version, results), **told}
             environment.update({f"OCI_{name}": "false" for name in _OFF}, OCI_FILTER_TEST=_READS)
             ended = subprocess.run(
                 [program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
@@ -159,7 +160,7 @@ def test_all_of_it_through_a_virtual(
     with running(tmp_path / "origin", rules=_RULES, **open_to_all) as origin:
         through = _through("virtual", origin)
         with running(tmp_path / "node", kind="virtual", rules=_RULES, **through, **open_to_all) as node:
-            environment = _environment(node.host, version, results)
+            environment = environment_of(node.host, version, results)
             subprocess.run([program], env=environment, cwd=tmp_path, capture_output=True, check=False)
     cases = list(ET.parse(results / "junit.xml").getroot().iter("testcase"))
     failed = _named(cases, "failure", "error")
