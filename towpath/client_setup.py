@@ -35,6 +35,11 @@ class Front:
         return self.url.partition("://")[2]
 
     @property
+    def host(self) -> str:
+        """HOST:PORT: what certificates and logins are looked up by, also where nodes share it and differ by path."""
+        return self.authority.partition("/")[0]
+
+    @property
     def plain(self) -> bool:
         return self.url.startswith("http://")
 
@@ -64,7 +69,9 @@ class Setup:
 def docker(front: Front) -> Setup:
     """dockerd asks mirrors for Docker Hub's images alone, and sends them no credentials."""
     files, notes = [], []
-    if "docker.io" in front.hosts():
+    if "docker.io" in front.hosts() and front.host != front.authority:
+        notes.append(f"dockerd takes no mirror with a path: write {front.authority}/... for docker.io")
+    elif "docker.io" in front.hosts():
         files.append(File("/etc/docker/daemon.json", json.dumps({"registry-mirrors": [front.url]}, indent=2) + "\n"))
         notes.append("where daemon.json exists, add the key to it")
         if not front.anonymous:
@@ -90,7 +97,7 @@ def kubernetes(front: Front) -> Setup:
     if front.anonymous:
         return same
     secret = (
-        f"kubectl create secret docker-registry {front.node} --docker-server={front.authority} "
+        f"kubectl create secret docker-registry {front.node} --docker-server={front.host} "
         '--docker-username="$TOWPATH_USER" --docker-password="$TOWPATH_TOKEN"'
     )
     patch = json.dumps({"imagePullSecrets": [{"name": front.node}]})
@@ -118,7 +125,7 @@ def buildkit(front: Front) -> Setup:
     parts = [
         f"[registry.{_text(host)}]\n  mirrors = [{_text(front.authority)}]\n" for host in (*front.hosts(), *front.names)
     ]
-    own = f"[registry.{_text(front.authority)}]\n"
+    own = f"[registry.{_text(front.host)}]\n"
     own += "  http = true\n" if front.plain else ""
     own += f"  ca = [{_text(f'/etc/buildkit/certs/{front.node}.crt')}]\n" if front.ca else ""
     files = [File("/etc/buildkit/buildkitd.toml", "\n".join([*parts, own]))]
@@ -129,15 +136,16 @@ def buildkit(front: Front) -> Setup:
 
 def _hosts_files(front: Front) -> Iterator[File]:
     own = '"pull", "resolve"' + (', "push"' if front.pushes else "")
-    for name in (front.authority, *front.names):
+    yield from _hosts_file(front, front.host, front.url.removesuffix(front.authority) + front.host, own)
+    for name in front.names:
         yield from _hosts_file(front, name, front.url, own)
     for host, server in front.hosts().items():
         yield from _hosts_file(front, host, server, '"pull", "resolve"')
 
 
 def _hosts_file(front: Front, host: str, server: str, capabilities: str) -> Iterator[File]:
-    folder = f"{CERTS}/{host}"
-    lines = [f"server = {_text(server)}", "", f"[host.{_text(front.url)}]", f"  capabilities = [{capabilities}]"]
+    folder, asked = f"{CERTS}/{host}", server if host == front.host else front.url
+    lines = [f"server = {_text(server)}", "", f"[host.{_text(asked)}]", f"  capabilities = [{capabilities}]"]
     if front.ca:
         lines.append(f"  ca = {_text(f'{front.node}.crt')}")  # relative to this file
         yield File(f"{folder}/{front.node}.crt", front.ca)
@@ -173,14 +181,14 @@ def _shadowed(each: Served, before: tuple[Served, ...]) -> bool:
 
 
 def _authority(front: Front, folder: str) -> list[File]:
-    return [File(f"{folder}/{front.authority}/ca.crt", front.ca)] if front.ca else []
+    return [File(f"{folder}/{front.host}/ca.crt", front.ca)] if front.ca else []
 
 
 def _login(front: Front, client: str) -> tuple[str, ...]:
     if front.anonymous and not front.pushes:
         return ()
     plain = " --tls-verify=false" if front.plain and client in _CONTAINERS else ""
-    login = f'{client} login{plain} -u "$TOWPATH_USER" --password-stdin {front.authority}'
+    login = f'{client} login{plain} -u "$TOWPATH_USER" --password-stdin {front.host}'
     return (f'printf %s "$TOWPATH_TOKEN" | {login}',)
 
 

@@ -93,7 +93,7 @@ def kube_secret(
         "data": {".dockerconfigjson": base64.b64encode(content).decode()},
     }
     out.emit(manifest, json.dumps(manifest, indent=2))
-    out.talk(f"for {', '.join(each.authority for each in logins)}; name it in imagePullSecrets")
+    out.talk(f"for {', '.join(dict.fromkeys(each.authority for each in logins))}; name it in imagePullSecrets")
     return Exit.DONE
 
 

@@ -79,7 +79,7 @@ def scheme_of(topology: Topology, node: Placed) -> str:
 
 
 def address_of(topology: Topology, name: str, chosen: Collection[str]) -> str:
-    """HOST:PORT of a node of ours, with /PATH where a proxy tells it apart by that."""
+    """HOST:PORT of a node of ours, and /PATH where a proxy tells it apart by that."""
     node = topology.nodes[name]
     assert isinstance(node, Placed)
     host = topology.sites[node.site].hosts[node.host]

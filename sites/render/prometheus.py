@@ -99,7 +99,10 @@ def _target(topology: Topology, name: str) -> Target:
         labels |= {"scope": node.scope, "role": node.role.value}
     if host.failure_domain:
         labels["failure_domain"] = host.failure_domain
-    return Target(address_of(topology, name, ()), scheme_of(topology, node), labels)
+    address, slash, path = address_of(topology, name, ()).partition("/")
+    if slash:  # Prometheus asks a target there in place of /metrics
+        labels["__metrics_path__"] = f"/{path}/metrics"
+    return Target(address, scheme_of(topology, node), labels)
 
 
 def _of_nodes(topology: Topology) -> Iterator[Alert]:

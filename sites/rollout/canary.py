@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -47,8 +48,9 @@ class Gate:
         async with self._client() as client:  # one connection for all: over a long line each costs more than a question
             await self._ready(client, node, url, mark_of(rendered(settings)), seconds)
             registry = RemoteRegistry(url, credentials=Credentials(ENGINE, self.engine), client=client)
+            clients = self._as_clients(url, client)
             try:
-                await _try(registry, node, settings)
+                await _try(registry, clients, node, settings)
             except RegistryError as error:
                 raise _failed(node, url, "does not do its work", error.message) from None
 
@@ -79,18 +81,24 @@ class Gate:
     def registry(self, url: str) -> RemoteRegistry:
         return RemoteRegistry(url, credentials=Credentials(ENGINE, self.engine), client=self._client(), owned=True)
 
+    def _as_clients(self, url: str, client: httpx.AsyncClient) -> RemoteRegistry:
+        """The same node as clients ask it that know nothing of paths but what an image is called (decision 0020)."""
+        parts, login = urlsplit(url), Credentials(ENGINE, self.engine)
+        host, called = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
+        return RemoteRegistry(host, credentials=login, namespace=called, client=client)
+
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(verify=self.trust or True, timeout=httpx.Timeout(10.0), trust_env=False)
 
 
-async def _try(registry: RemoteRegistry, node: str, settings: NodeSettings) -> None:
-    """Raises RegistryError."""
+async def _try(registry: RemoteRegistry, clients: RemoteRegistry, node: str, settings: NodeSettings) -> None:
+    """``clients``: the same as clients ask it. Raises RegistryError."""
     repository = canary_name(settings.rules.repository_name) if settings.kind == "local" else None
     if repository is None or settings.rules.write is WritePolicy.READ_ONLY:
         await registry.ping(Call())
         return
     with contextlib.suppress(InsufficientStorage):  # a full scope is no sick node
-        await _push_and_pull(registry, repository, node)
+        await _push_and_pull(clients, repository, node)
 
 
 async def _push_and_pull(registry: RemoteRegistry, repository: str, node: str) -> None:

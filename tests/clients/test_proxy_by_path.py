@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from tests.clients.images import Layout
 from tests.clients.programs import Clients
 from tests.clients.test_tls_and_proxies import PROXY, Nginx, there_and_back
 from tests.conformance.test_conformance import environment_of
-from tests.nodes import SECRETS, RunningNode, log_lines, many
+from tests.nodes import SECRETS, RunningNode, many
 from tests.tools import require
 from topology.load import loads
 
@@ -105,7 +104,9 @@ def test_skopeo(behind: Behind, clients: Clients, layout: Layout, tmp_path: Path
         assert mine.get("/v2/apps/api/tags/list").json() == {"name": "apps/api", "tags": ["1.0"]}
         assert path == "team/b.2" or theirs.get("/v2/apps/api/tags/list").status_code == 404
     clients.run("skopeo", "login", f"--cert-dir={behind.trust}", "-u", "dev", "-p", SECRETS["dev"], behind.nginx.host)
-    shown = clients.run("skopeo", "list-tags", f"--cert-dir={behind.trust}", f"docker://{behind.nginx.host}/{path}/apps/api")
+    shown = clients.run(
+        "skopeo", "list-tags", f"--cert-dir={behind.trust}", f"docker://{behind.nginx.host}/{path}/apps/api"
+    )
     assert json.loads(shown)["Tags"] == ["1.0"]
     wrong = ["-u", "dev", "-p", "wrong", behind.nginx.host]
     assert clients.attempt("skopeo", "login", f"--cert-dir={behind.trust}", *wrong).returncode != 0
@@ -140,7 +141,9 @@ def test_crane_and_oras(behind: Behind, clients: Clients, layout: Layout, tmp_pa
     assert clients.run("oras", "repo", "tags", tls, f"{host}/a-eu/oras/files").split() == ["1"]
 
 
-def test_whoever_has_no_login_pulls_what_is_open(behind: Behind, clients: Clients, layout: Layout, tmp_path: Path) -> None:
+def test_whoever_has_no_login_pulls_what_is_open(
+    behind: Behind, clients: Clients, layout: Layout, tmp_path: Path
+) -> None:
     there, trust = f"docker://{behind.nginx.host}/a-eu/open/api:1.0", f"--dest-cert-dir={behind.trust}"
     clients.run("skopeo", "copy", "--dest-creds", f"dev:{SECRETS['dev']}", trust, f"oci:{layout.folder}:1.0", there)
     away = f"--src-cert-dir={behind.trust}"
