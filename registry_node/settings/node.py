@@ -71,7 +71,8 @@ class NodeSettings(Strict):
     )
     proxy_headers: ProxyHeaders = Field(
         default="x-forwarded",
-        description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host) or forwarded (RFC 7239).",
+        description="What those proxies set: x-forwarded (X-Forwarded-For, -Proto, -Host, -Prefix, -Namespace) or forwarded "
+        "(RFC 7239).",
     )
     index: Index = Field(default=Index.model_construct(), description="Where its index lies.")
     processes: int = Field(

@@ -180,3 +180,28 @@ def test_another_kind_of_node_and_another_client(file: Path, capsys: pytest.Capt
     assert "error[not-a-front]: ci-eu is a node of kind local" in capsys.readouterr().err
     assert run(["setup", "rocket", "all", "-f", str(file)]) == 2
     assert "error[usage]" in capsys.readouterr().err
+
+
+def test_a_front_by_path_is_a_mirror_with_a_path_and_a_login_at_the_host(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    behind = "far-1: {ssh: deploy@10.0.0.9, proxy: {method: path, domain: r.example}}"
+    file.write_text(TOPOLOGY.replace("far-1: {ssh: deploy@10.0.0.9}", behind))
+    containerd = Told(file, capsys, "containerd", "far-cache")
+    hub = containerd.toml("/etc/containerd/certs.d/docker.io/hosts.toml")
+    assert list(hub["host"]) == ["https://r.example/far-cache"]
+    own = containerd.toml("/etc/containerd/certs.d/r.example/hosts.toml")
+    assert (own["server"], list(own["host"])) == ("https://r.example", ["https://r.example"])
+    podman = Told(file, capsys, "podman", "far-cache")
+    assert (
+        'location = "r.example/far-cache"' in podman.files["/etc/containers/registries.conf.d/towpath-far-cache.conf"]
+    )
+    assert "/etc/containers/certs.d/r.example/ca.crt" in podman.files
+    assert podman.commands.endswith(" r.example")
+    docker = Told(file, capsys, "docker", "far-cache")
+    assert "/etc/docker/daemon.json" not in docker.files and "write r.example/far-cache/..." in docker.notes
+    assert Told(file, capsys, "kubernetes", "far-cache").commands.count("--docker-server=r.example ") == 1
+    buildkit = Told(file, capsys, "buildkit", "far-cache").toml("/etc/buildkit/buildkitd.toml")
+    assert (
+        buildkit["registry"]["docker.io"]["mirrors"] == ["r.example/far-cache"] and "r.example" in buildkit["registry"]
+    )

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from sites.desired.hosts import DesiredHost, DesiredNode
 from sites.desired.inventory import addresses_of
+from sites.settings import fronts
 from tests.sites import deployed
 
 BY_NAME = (
@@ -112,6 +113,39 @@ def test_by_port_and_past_it(base: Path) -> None:
     addresses = addresses_of(deployed.topology(base, by_port, *ports))
     assert (addresses["ci-2"].url, addresses["all-2"].url) == ("https://10.1.0.12:8002", "https://all.example:8020")
     assert addresses["sandbox-2"].url == "https://10.1.0.12:5001"
+
+
+def test_by_path_all_share_one_server_and_one_certificate(base: Path) -> None:
+    by_path = (BY_NAME[0], BY_NAME[1].replace("method: subdomain", "method: path"))
+    named = ("host: eu-2, port: 5002", "host: eu-2, port: 5002, proxy: {path: team/ci.2}")
+    wanted = host(base, by_path, named)
+    shown = text(wanted)
+    assert wanted.proxy.ports == (443,) and shown.count("server_name r.example;") == 1
+    assert [each.path for each in wanted.proxy.files] == [
+        "/etc/towpath/.proxy/all-2.crt",
+        "/etc/towpath/.proxy/all-2.key",
+        CONF,
+    ]
+    assert '"~^/v2/team/ci\\.2(?<towpath_rest>/.*)$" "/v2$towpath_rest";' in shown
+    assert "proxy_set_header X-Forwarded-Namespace team/ci.2;" in shown
+    assert "proxy_pass http://towpath-ci-2$towpath_uri;" in shown
+    declared = deployed.topology(base, by_path, named)
+    addresses = addresses_of(declared)
+    assert (addresses["ci-2"].url, str(addresses["all-2"])) == ("https://r.example/team/ci.2", "r.example:443/all-2")
+    virtual = node(wanted, "all-2").settings.virtual
+    assert virtual is not None and virtual.members[0].url == "http://127.0.0.1:5002", "neighbours go past nginx"
+
+
+def test_who_asks_from_another_host_asks_below_the_path(base: Path) -> None:
+    by_path = (BY_NAME[0], BY_NAME[1].replace("method: subdomain", "method: path"))
+    told = fronts._remote(deployed.topology(base, by_path), "ci-2", fronts.Reach("https://r.example/ci-2"))
+    assert (told["url"], told["base_path"]) == ("https://r.example", "/ci-2")
+
+
+def test_others_take_no_word_of_clients_on_their_names(base: Path) -> None:
+    block = server(text(host(base, BY_NAME)), "ci-2")
+    for name in ("Prefix", "Namespace"):
+        assert f'proxy_set_header X-Forwarded-{name} "";' in block
 
 
 def test_no_proxy_no_files(base: Path) -> None:

@@ -51,6 +51,15 @@ def test_every_node_is_scraped_where_it_answers(files: Path) -> None:
     assert [job["scheme"] for job in jobs] == ["https"]
 
 
+def test_a_node_behind_a_path_is_scraped_below_it(render: Render, folder: Path) -> None:
+    text = (folder / "topology.yaml").read_text()
+    behind = "us-1: {address: 10.2.0.11, proxy: {method: path, domain: r.example}"
+    (folder / "topology.yaml").write_text(text.replace("us-1: {address: 10.2.0.11", behind))
+    (job,) = yaml.safe_load(render("prometheus")["prometheus.yml"])["scrape_configs"]
+    (found,) = [each for each in job["static_configs"] if each["labels"]["node"] == "prod-us"]
+    assert (found["targets"], found["labels"]["__metrics_path__"]) == (["r.example:443"], "/prod-us/metrics")
+
+
 def test_the_authority_comes_along_and_is_named(files: Path) -> None:
     assert (files / "towpath-ca.crt").read_text() == PEM
     (job,) = yaml.safe_load((files / "prometheus.yml").read_text())["scrape_configs"]
