@@ -186,7 +186,8 @@ def test_a_front_by_path_is_a_mirror_with_a_path_and_a_login_at_the_host(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     behind = "far-1: {ssh: deploy@10.0.0.9, proxy: {method: path, domain: r.example}}"
-    file.write_text(TOPOLOGY.replace("far-1: {ssh: deploy@10.0.0.9}", behind))
+    moved = TOPOLOGY.replace("[ghcr], site: eu, host: eu-1", "[ghcr], site: far, host: far-1")
+    file.write_text(moved.replace("far-1: {ssh: deploy@10.0.0.9}", behind))
     containerd = Told(file, capsys, "containerd", "far-cache")
     hub = containerd.toml("/etc/containerd/certs.d/docker.io/hosts.toml")
     assert list(hub["host"]) == ["https://r.example/far-cache"]
@@ -197,10 +198,10 @@ def test_a_front_by_path_is_a_mirror_with_a_path_and_a_login_at_the_host(
         'location = "r.example/far-cache"' in podman.files["/etc/containers/registries.conf.d/towpath-far-cache.conf"]
     )
     assert "/etc/containers/certs.d/r.example/ca.crt" in podman.files
-    assert podman.commands.endswith(" r.example")
+    assert Told(file, capsys, "podman", "private").commands.endswith(" r.example")
     docker = Told(file, capsys, "docker", "far-cache")
     assert "/etc/docker/daemon.json" not in docker.files and "write r.example/far-cache/..." in docker.notes
-    assert Told(file, capsys, "kubernetes", "far-cache").commands.count("--docker-server=r.example ") == 1
+    assert Told(file, capsys, "kubernetes", "private").commands.count("--docker-server=r.example ") == 1
     buildkit = Told(file, capsys, "buildkit", "far-cache").toml("/etc/buildkit/buildkitd.toml")
     assert (
         buildkit["registry"]["docker.io"]["mirrors"] == ["r.example/far-cache"] and "r.example" in buildkit["registry"]
