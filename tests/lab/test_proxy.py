@@ -17,6 +17,7 @@ pytestmark = pytest.mark.lab
 NAME = "sandbox-eu.r.example"
 CONF = "/etc/nginx/conf.d/towpath.conf"
 BEHIND = "proxy: {method: subdomain, domain: r.example}, ssh:"
+BY_PATH = BEHIND.replace("subdomain", "path")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,21 @@ def test_what_nginx_refuses_gives_way_to_what_it_had(one: Deployment) -> None:
     assert one.towpath("drift").returncode == 0
 
 
+def test_by_path_the_same_nginx_shows_it_below_the_domain(one: Deployment, tmp_path: Path) -> None:
+    one.lab.run(["sh", "-c", "echo '10.91.1.11 r.example' >> /etc/hosts"])
+    one.change(BEHIND, BY_PATH)
+    applied = one.towpath("apply")
+    assert "nginx passes clients on" in applied.stderr, "the canary went by https://r.example/v2/sandbox-eu/"
+    assert one.towpath("plan", "--detailed-exitcode").returncode == 0
+    target = "docker://r.example/sandbox-eu/apps/hello:2.0"
+    source = f"oci:{image(tmp_path / 'image')}:1.0"
+    one.skopeo("copy", "--dest-creds", f"dev:{PASSWORD}", "--dest-cert-dir", one.certificates, source, target)
+    listed = one.skopeo("list-tags", "--creds", f"robot:{TOKEN}", "--cert-dir", one.certificates, target[:-4])
+    assert json.loads(listed.stdout)["Tags"] == ["1.0", "2.0"]
+
+
 def test_without_it_the_node_is_reached_itself_again(one: Deployment) -> None:
-    one.change(BEHIND, "ssh:")
+    one.change(BY_PATH, "ssh:")
     applied = one.towpath("apply")
     assert "nginx passes nobody on any more" in applied.stderr
     assert one.lab.on("eu-1", f"ls {CONF} /etc/towpath/.proxy", check=False).stdout == ""
