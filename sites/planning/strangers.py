@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from sites.planning.facts import HostFacts
 
+# What a node was given before it changed, such as its own certificate before it stood behind nginx: by our names.
+_GIVEN = re.compile(r"tls\.(crt|key)|robot|login-[a-z0-9-]+|[a-z0-9-]+\.ca\.crt")
 _PASSING = ("pending", ".towpath-new")  # of changes that are on trial, or were cut; see planning/trial.py
 
 
@@ -18,5 +21,5 @@ def strangers(facts: HostFacts) -> Iterator[tuple[str, str]]:
     for folder, names in facts.inside.items():
         if folder in laid.directories:
             node = str(laid.directories[folder].get("node", ""))
-            paths = (f"{folder}/{name}" for name in names if not name.endswith(_PASSING))
+            paths = (f"{folder}/{name}" for name in names if not (name.endswith(_PASSING) or _GIVEN.fullmatch(name)))
             yield from ((node, path) for path in paths if path not in known)

@@ -225,7 +225,7 @@ def test_prometheus_reads_a_node_with_what_is_rendered_for_it(closed: Deployment
         lab.argv([require("prometheus"), *words]), env=lab.environment(), stderr=subprocess.PIPE, text=True
     ) as running:
         try:
-            found = asked(lab, "http://127.0.0.1:9390/api/v1/query?query=towpath_build_info")
+            found = asked(lab, "http://127.0.0.1:9390/api/v1/query?query=towpath_build_info%7Bnode=%22sandbox-eu%22%7D")
         finally:
             running.terminate()
     link = lab.on("eu-1", "readlink /opt/towpath/nodes/sandbox-eu").stdout.strip()

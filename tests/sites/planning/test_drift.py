@@ -138,7 +138,7 @@ def test_files_that_somebody_put_beside_ours_are_shown_and_left(tmp_path: Path) 
     base = deployed.folder(tmp_path)
     host = deployed.hosts(deployed.topology(base), base)["eu-1"]
     folder = str(layout.settings(NODE).parent)
-    names = ("credentials", "settings.json", "pending", "tls.crt.towpath-new")
+    names = ("credentials", "settings.json", "pending", "tls.crt.towpath-new", "hub.ca.crt")  # an upstream that it had
     assert drift(host, deployed.facts(host, inside={folder: names})) == ()
     found = deployed.facts(host, inside={folder: (*names, "settings.json.bak"), "/etc/towpath/other": ("x",)})
     (row,) = drift(host, found)
