@@ -17,7 +17,7 @@ from sites.state import StateFolder, write_json
 
 
 class RememberedNode(BaseModel):
-    """``protected``: by what in the topology, ``node`` or ``scope``."""
+    """``url``: "" once its machine has moved. ``protected``: by what in the topology, ``node`` or ``scope``."""
 
     model_config = ConfigDict(frozen=True)
     url: str

@@ -235,8 +235,11 @@ async def reached(workspace: Workspace, ssh: Ssh) -> AsyncIterator[tuple[Deploym
     """What the hosts must have, and the hosts: connections are made while the release is packed."""
     from sites.planning.deployment import deployment
 
+    now = datetime.now(
+        UTC
+    )  # before it is decided whom to connect to: who rests here may be asked there, never the reverse
     async with ssh.hosts(workspace) as hosts:
-        yield deployment(workspace.topology, workspace.state), hosts
+        yield deployment(workspace.topology, workspace.state, now), hosts
 
 
 def _check(saved: Path | None, deployment: Deployment, plans: Mapping[str, HostPlan], workspace: Workspace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -46,14 +47,14 @@ async def take_over(
     from sites.remembered import read_hosts
     from sites.state import Runs
 
-    out, workspace = options.open(), where.open()
+    out, workspace, now = options.open(), where.open(), datetime.now(UTC)
     workspace.state.check(workspace.topology.metadata.name, Runs.HOSTS)
     async with ssh.hosts(workspace) as reached:
         _check_names(hosts, reached)
         if not dry_run:
             await _secrets_back(workspace, reached, hosts or (*reached.targets,), out)
         claim(workspace, out)
-        deployment = deployment_of(workspace.topology, workspace.state)
+        deployment = deployment_of(workspace.topology, workspace.state, now)
         with workspace.state.locked():
             deployment = replace(deployment, before=read_hosts(workspace.state))
             deployment, facts, silent = await _looked(deployment, reached, hosts)

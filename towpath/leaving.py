@@ -120,13 +120,13 @@ def sisters_of(deployment: Deployment, scope: str) -> dict[str, str]:
 
 def _url(deployment: Deployment, host: str, node: Leaving) -> str:
     """Where it answered after the last apply; else what its host's inventory suggests."""
+    from sites.settings.addresses import Address
+
     before = deployment.before.get(host)
-    if before and node.node in before.nodes:
-        return before.nodes[node.node].url
-    target = deployment.targets.get(host)
-    if target is None or not node.told.port:
-        return ""
-    return f"{'https' if node.told.tls else 'http'}://{target.address}:{node.told.port}"
+    if before and node.node in before.nodes and (url := before.nodes[node.node].url):
+        return url
+    place = deployment.targets.get(host) or before
+    return Address(place.address, node.told.port, tls=node.told.tls).url if place and node.told.port else ""
 
 
 def _with_contents(host: str, plan: HostPlan, contents: Mapping[_Held, Content]) -> HostPlan:

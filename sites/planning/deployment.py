@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sites.desired.bundle import Kind, Release, release
 from sites.desired.certificates import pairs_of
@@ -40,7 +41,8 @@ _ROOM = 512 * 1024 * 1024  # bytes that a host must have free: a release, and ro
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """``hosts``: what each must have. ``urls``: where each node answers. ``trust`` None: the system's authorities."""
+    """``hosts``: what each must have. ``urls``: where each node answers. ``trust`` None: the system's authorities.
+    ``now``: of the whole run, in which no host stops to rest."""
 
     topology: Topology
     targets: Mapping[str, Target]
@@ -50,13 +52,13 @@ class Deployment:
     urls: Mapping[str, str]
     trust: ssl.SSLContext | None
     before: Mapping[str, RememberedHost] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def left(self) -> dict[str, DesiredHost]:
         """Hosts to which an earlier apply brought nodes and that have none in the topology now, with something to do there.
         One that the topology calls by another name is not gone."""
-        now = datetime.now(UTC)
-        gone = {name: each for name, each in self.gone.items() if not each.rests(now)}
+        gone = {name: each for name, each in self.gone.items() if not each.rests(self.now)}
         return {
             name: DesiredHost(each.target(name), self.release, (), (), machine=each.machine)
             for name, each in gone.items()
@@ -65,8 +67,7 @@ class Deployment:
     @property
     def resting(self) -> dict[str, RememberedHost]:
         """Of such hosts those that keep trash alone, whose term still runs: they are not asked before its end."""
-        now = datetime.now(UTC)
-        return {name: each for name, each in self.gone.items() if each.rests(now)}
+        return {name: each for name, each in self.gone.items() if each.rests(self.now)}
 
     @property
     def gone(self) -> dict[str, RememberedHost]:
@@ -99,7 +100,8 @@ class Deployment:
         """Every node of every host leaves. Raises HostErrors: hosts of another topology, records that are lost."""
         self._insist_ours(facts, {})
         hosts = {**self.left, **self.hosts}
-        bare = {name: replace(hosts[name], directories=(), nodes=(), parts=(), proxy=DesiredProxy()) for name in facts}
+        nothing: dict[str, Any] = {"directories": (), "nodes": (), "parts": (), "proxy": DesiredProxy()}
+        bare = {name: replace(hosts[name], **nothing, machine=each.machine_id) for name, each in facts.items()}
         return {name: self._leave(_beside_nodes(vacated(bare[name], each))) for name, each in facts.items()}
 
     def taken_by_others(self, facts: Mapping[str, HostFacts]) -> frozenset[str]:
@@ -157,7 +159,7 @@ def _beside_nodes(plan: HostPlan) -> HostPlan:
     return with_proxy(with_parts(plan))
 
 
-def deployment(topology: Topology, state: StateFolder) -> Deployment:
+def deployment(topology: Topology, state: StateFolder, now: datetime | None = None) -> Deployment:
     """Makes the secrets that are ours and still missing. Raises HostErrors, HostError."""
     targets = targets_of(topology)
     if not targets:
@@ -171,7 +173,8 @@ def deployment(topology: Topology, state: StateFolder) -> Deployment:
     made = release(state.releases)
     hosts = desired(topology, targets, given(topology, secrets, authority), made)
     urls = {name: address.url for name, address in addresses_of(topology).items()}
-    return Deployment(topology, targets, hosts, made, secrets.engine, urls, trust_of(topology), read_hosts(state))
+    before, trust = read_hosts(state), trust_of(topology)
+    return Deployment(topology, targets, hosts, made, secrets.engine, urls, trust, before, now or datetime.now(UTC))
 
 
 def unfit(host: DesiredHost, facts: HostFacts) -> list[HostError]:

@@ -44,10 +44,7 @@ def recognised(before: Remembered, targets: Mapping[str, Target], found: Mapping
     """``found``: by host that answered, those ``elsewhere`` too, its machine's id ("": not known)."""
     ids = {name: each.machine or found.get(asked_as(name, each, targets), "") for name, each in before.items()}
     same = _matched(before, targets, found, ids)
-    hosts = {
-        host: before[name].model_copy(update={"address": targets[host].address, "port": targets[host].port})
-        for host, name in same.items()
-    }
+    hosts = {host: _brought_to(targets[host], before[name]) for host, name in same.items()}
     notes = [*_twice(targets, found), *_moves(before, targets, same), *_others(before, targets, found, same)]
     beyond: dict[str, HostError] = {}
     places = {(each.address, each.port): name for name, each in targets.items()}
@@ -88,10 +85,18 @@ def _matched(
         here = [name for name, each in before.items() if (each.address, each.port) == (target.address, target.port)]
         for name in sorted(here, key=lambda each: each != host):  # by its own name first
             pair(host, name)
-    for host in targets:
-        if host in before and not _differ(now[host], ids[host]):
+    for host in targets:  # what does not answer at a new address may still be at the old one
+        if host in before and host in found and not _differ(now[host], ids[host]):
             pair(host, host)
     return same
+
+
+def _brought_to(target: Target, host: RememberedHost) -> RememberedHost:
+    """Of a machine that moved nothing answers where its nodes did, unless another machine's nodes do now."""
+    if (host.address, host.port) == (target.address, target.port):
+        return host
+    nodes = {name: each.model_copy(update={"url": ""}) for name, each in host.nodes.items()}
+    return host.model_copy(update={"address": target.address, "port": target.port, "nodes": nodes})
 
 
 def _once(ids: Collection[str]) -> frozenset[str]:

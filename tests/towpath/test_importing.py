@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,33 @@ async def test_a_former_machine_is_forgotten_by_the_name_that_the_plan_said(base
     assert Leave(forget=("eu-2@10.1.0.99",)).without_forgotten(moved, state).before == {}
     with pytest.raises(Problem, match="has not left"):
         Leave(forget=("eu-2",)).without_forgotten(moved, state)
+
+
+async def test_what_destroy_could_not_finish_is_remembered_as_the_machine_that_it_is(
+    moved: Deployment, base: Path
+) -> None:
+    said = {"eu-1": deployed.facts(), "eu-2": facts(moved.hosts["eu-2"], machine_id=X)}
+    found = await planned(moved, Hosts(moved.targets, said), everything=True)  # type: ignore[arg-type]
+    state = StateFolder(base / "state")
+    state.root.mkdir()
+    remember(state, found.deployment, found)
+    assert read_hosts(state)["eu-2"].machine == X
+
+
+def test_who_rests_when_a_run_begins_is_not_asked_in_its_midst(
+    moved: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has connected to it."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return tomorrow
+
+    ends = (tomorrow - timedelta(hours=1)).timestamp()
+    resting = RememberedHost(site="eu", address="10.1.0.98", port=22, trash={"ci-1-20261001T000000Z": ends})
+    moved = replace(moved, before={"eu-3": resting})
+    monkeypatch.setattr("sites.planning.deployment.datetime", Later)
+    assert (list(moved.left), list(moved.resting)) == ([], ["eu-3"])
+    assert list(replace(moved, now=tomorrow).left) == ["eu-3"], "the next run asks"

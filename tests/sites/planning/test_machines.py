@@ -97,6 +97,27 @@ def test_machines_that_swapped_their_names_keep_their_own_memory() -> None:
         assert whose == {"eu-1": "two", "eu-2": "one"}
 
 
+def test_a_host_that_does_not_answer_at_a_new_address_has_not_moved_there() -> None:
+    """Else the only place where its nodes may run would be forgotten."""
+    before, targets = {"eu-1": was("10.0.0.1", X)}, topology(eu_1="10.0.0.9")
+    for answers in ({"eu-1@10.0.0.1": X}, {}):
+        known = recognised(before, targets, answers)
+        assert (known.hosts, known.beyond) == ({"eu-1@10.0.0.1": before["eu-1"]}, {})
+    back = recognised(known.hosts, targets, {"eu-1": X})
+    assert back.hosts["eu-1"].address == "10.0.0.9" and list(back.hosts) == ["eu-1"]
+
+
+def test_nodes_of_a_machine_that_moved_are_not_asked_where_another_one_may_be() -> None:
+    before = {"eu-1": was("10.0.0.1", X, "one"), "eu-2": was("10.0.0.2", Y, "two")}
+    known, _ = found(before, topology(eu_1="10.0.0.1", eu_2="10.0.0.2"), eu_1=Y, eu_2=X)
+    assert {name: each.nodes for name, each in known.hosts.items()} == {
+        "eu-1": {"two": RememberedNode(url="")},
+        "eu-2": {"one": RememberedNode(url="")},
+    }
+    stays, _ = found(before, topology(one="10.0.0.1", two="10.0.0.2"), one=X, two=Y)
+    assert stays.hosts == {"one": before["eu-1"], "two": before["eu-2"]}
+
+
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 PLACES = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"])
 IDS = st.sampled_from(["", X, Y, Z])
