@@ -43,7 +43,8 @@ def ours(path: str) -> Path:
 def prune(files: list[str], folders: list[str]) -> None:
     """Removes files and links, then the folders that are empty after it: what else lies there stays, and so do they."""
     for each in [ours(path) for path in files]:
-        each.unlink(missing_ok=True)
+        if each.is_symlink() or not each.is_dir():
+            each.unlink(missing_ok=True)
     for each in map(ours, folders):
         with suppress(OSError):
             each.rmdir()

@@ -19,6 +19,7 @@ from sites.planning.actions import Action, MakeDirectory, ReloadUnits, Remove, U
 from sites.planning.facts import HostFacts, Recorded, RecordedNode
 from sites.planning.host_plan import CHANGE, DESTROY, HostPlan, Leaving, Removal, Row
 from sites.planning.old_releases import sweep
+from sites.planning.outgrown import outgrown
 from sites.planning.removal_actions import Discard, Prune
 from sites.planning.trash import discarded, emptied, kept, kept_rows, term
 
@@ -31,7 +32,7 @@ def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str,
     names = {each.node for each in leaving}
     rows, last = [], []  # type: list[Row], list[Action]
     target = plan.host.target
-    for action, row in emptied(target, plan.facts, now):
+    for action, row in (*outgrown(plan), *emptied(target, plan.facts, now)):
         last.append(action)
         rows.append(row)
     wanted = {each.release for each in plan.host.nodes}
@@ -41,7 +42,7 @@ def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str,
     if not plan.host.nodes:
         rows += kept_rows(target, kept(plan.facts, now))
     rows += [_foreign(target, each) for each in _not_ours(plan.facts, names)]
-    before = tuple(each for each in plan.rows if not (leaving and each.operation == "inventory"))
+    before = tuple(each for each in plan.rows if not ((leaving or last) and each.operation == "inventory"))
     return replace(plan, rows=before, finish=(*last, *plan.finish), removal=Removal(leaving, tuple(rows)))
 
 

@@ -12,6 +12,11 @@ _GIVEN = re.compile(r"tls\.(crt|key)|robot|login-[a-z0-9-]+|[a-z0-9-]+\.ca\.crt"
 _PASSING = ("pending", ".towpath-new")  # of changes that are on trial, or were cut; see planning/trial.py
 
 
+def given(name: str) -> bool:
+    """Whether a file is called as what nodes are given; apply takes those away that a node no longer uses."""
+    return _GIVEN.fullmatch(name) is not None
+
+
 def strangers(facts: HostFacts) -> Iterator[tuple[str, str]]:
     """Node and path, of folders that the inventory lists."""
     if facts.inventory is None:
@@ -21,5 +26,5 @@ def strangers(facts: HostFacts) -> Iterator[tuple[str, str]]:
     for folder, names in facts.inside.items():
         if folder in laid.directories:
             node = str(laid.directories[folder].get("node", ""))
-            paths = (f"{folder}/{name}" for name in names if not (name.endswith(_PASSING) or _GIVEN.fullmatch(name)))
+            paths = (f"{folder}/{name}" for name in names if not (name.endswith(_PASSING) or given(name)))
             yield from ((node, path) for path in paths if path not in known)

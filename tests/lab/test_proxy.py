@@ -57,6 +57,8 @@ def test_a_second_apply_changes_nothing(one: Deployment) -> None:
     assert one.towpath("plan", "--detailed-exitcode").returncode == 0
     assert "Nothing to do." in one.towpath("apply").stderr
     assert one.towpath("drift").returncode == 0
+    left = one.lab.on("eu-1", "ls /etc/towpath/sandbox-eu /etc/towpath/sandbox-eu/credentials").stdout
+    assert "tls" not in left, "the node's own certificate and key went when nginx had taken over"
     assert (
         one.lab.on("eu-1", "stat -c '%a %U' /etc/towpath/.proxy /etc/towpath/.proxy/*.key").stdout
         == "700 root\n600 root\n"

@@ -37,6 +37,12 @@ def test_files_go_and_folders_that_are_empty_without_them(host: Path) -> None:
     assert Path(mine).exists(), "what somebody else put there stays"
 
 
+def test_a_folder_under_the_name_of_a_file_stays(host: Path) -> None:
+    mine = laid(host / "etc" / "n" / "tls.key" / "by-hand")
+    change.prune([str(host / "etc" / "n" / "tls.key")], [])
+    assert Path(mine).exists()
+
+
 @pytest.mark.attack("A-edited-inventory")
 @pytest.mark.parametrize(
     "path",
