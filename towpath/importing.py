@@ -66,7 +66,7 @@ async def take_over(
             _show(deployment, facts, {name: each.nodes for name, each in found.items()}, out)
             records = {name: each.record for name, each in found.items() if each.record is not None}
             if not dry_run:
-                await _write(deployment, reached, records)
+                await _write(deployment, reached, records, anyway=adopt)
                 _remember(workspace, deployment, facts)
     return ended(out, "import", _told(records, silent, out, dry_run=dry_run), dryRun=dry_run)
 
@@ -88,6 +88,10 @@ async def _looked(
     chosen = {name for name in asked if name in names or not names}
     silent = {name: each for name, each in silent.items() if name in chosen}
     beyond = {name: each for name, each in known.beyond.items() if name in names or not names}
+    for name in names:
+        if name not in asked and name not in beyond:
+            why = f"it is another one: {'; '.join(known.notes)}"
+            raise Problem("unknown-name", f"there is no host {name!r} any more", why=why, exit=Exit.USAGE)
     return deployment, {name: each for name, each in facts.items() if name in chosen}, {**silent, **beyond}
 
 
@@ -126,17 +130,28 @@ def _on_hosts() -> Any:
     return Runs.HOSTS
 
 
-async def _write(deployment: Deployment, reached: SshHosts, records: Mapping[str, bytes]) -> None:
-    """Raises HostErrors: locks that somebody else holds, and then nothing is written."""
+async def _write(deployment: Deployment, reached: SshHosts, names: Collection[str], *, anyway: bool) -> None:
+    """As it is under the lock: another run may have written it meanwhile. Raises HostErrors: locks that somebody else
+    holds, and hosts that are not to be taken over any more; then nothing is written."""
     from sites.desired import layout
     from sites.desired.files import File
+    from sites.hosts import HostErrors
     from sites.planning.actions import PutFile
+    from sites.planning.adoption import adopted
     from sites.rollout.locks import locked
 
-    if records:
-        async with locked(reached, list(records), f"import of {deployment.topology.metadata.name}") as held:
-            for name, content in records.items():
-                await reached.apply(name, (PutFile(File(str(layout.INVENTORY), content, 0o600)),), held[name])
+    if not names:
+        return
+    hosts = {**deployment.left, **deployment.hosts}
+    async with locked(reached, list(names), f"import of {deployment.topology.metadata.name}") as held:
+        facts, silent = await reached.facts_where_possible({name: hosts[name] for name in names})
+        found = {name: adopted(deployment, name, each, anyway=anyway) for name, each in facts.items()}
+        if errors := [*silent.values(), *(error for each in found.values() for error in each.errors)]:
+            raise HostErrors(errors)
+        for name, each in found.items():
+            if each.record is not None:
+                put = PutFile(File(str(layout.INVENTORY), each.record, 0o600))
+                await reached.apply(name, (put,), held[name])
 
 
 def _remember(workspace: Workspace, deployment: Deployment, facts: Mapping[str, HostFacts]) -> None:

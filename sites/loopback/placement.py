@@ -75,10 +75,10 @@ def _lay_down(state: StateFolder, front: str, logins: Logins) -> None:
 
 
 def robot_token(state: StateFolder, front: str) -> str:
-    """The secret of the front's own robot; made when it is missing."""
+    """The secret of the front's own robot; made when it is missing. An empty one would let everybody in."""
     path = state.robot(front)
-    if path.is_file():
-        return path.read_text().strip().partition(":")[2]
+    if path.is_file() and (kept := path.read_text().strip().partition(":")[2]):
+        return kept
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(32)
     write_private(path, f"{robot_of(front)}:{token}\n".encode())

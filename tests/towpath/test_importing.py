@@ -260,3 +260,29 @@ def test_who_rests_when_a_run_begins_is_not_asked_in_its_midst(
     monkeypatch.setattr("sites.planning.deployment.datetime", Later)
     assert (list(moved.left), list(moved.resting)) == ([], ["eu-3"])
     assert list(replace(moved, now=tomorrow).left) == ["eu-3"], "the next run asks"
+
+
+async def test_a_record_that_came_meanwhile_is_not_overwritten(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = standing(base)["eu-2"]
+    reached: Any = answering(base, eu_1=deployed.facts(), eu_2=facts(host, inventory=None))
+    take_lock = Hosts.take_lock
+
+    async def after_another(self: Hosts, name: str, told: Mapping[str, Any]) -> Lock:
+        self.said = {**self.said, name: deployed.facts(host)}
+        return await take_lock(self, name, told)
+
+    monkeypatch.setattr(Hosts, "take_lock", after_another)
+    assert await take_over(ssh=reached, where=where(base)) is Exit.DONE
+    assert (reached.written, reached.locks) == ({}, {})
+
+
+async def test_import_of_a_host_by_a_name_that_it_had_says_which_one_it_is(base: Path) -> None:
+    reached: Any = answering(base, eu_1=deployed.facts(), eu_2=deployed.facts(machine_id=X))
+    assert await take_over(ssh=reached, where=where(base)) is Exit.DONE
+    write_hosts(
+        StateFolder(base / "state"), {"old": RememberedHost(site="eu", address="10.1.0.99", port=22, machine=X)}
+    )
+    reached.targets = {**reached.targets, "old": Target("old", "eu", "10.1.0.99", 22)}
+    with pytest.raises(Problem, match="no host 'old' any more") as gone:
+        await take_over("old", ssh=reached, where=where(base))
+    assert "eu-2 is the machine that was old" in gone.value.why
