@@ -48,8 +48,10 @@ class Planned:
         return _leaving(self.plans)
 
     def under(self, locks: Collection[str], later: Planned) -> Planned:
-        """``later`` for the hosts that are locked now; the others stay as they were found, and are not changed."""
-        plans = {name: later.plans.get(name, each) if name in locks else each for name, each in self.plans.items()}
+        """``later`` for the hosts that are locked now; the others stay as they were found, and are not changed. Of one that
+        stopped answering, what was seen before the lock counts no more."""
+        seen = {**self.plans, **{name: later.plans.get(name) for name in locks}}
+        plans = {name: plan for name, plan in seen.items() if plan is not None}
         unreachable = {**self.unreachable, **later.unreachable}
         unreachable = {name: each for name, each in unreachable.items() if name not in plans}
         contents, taken = {**self.contents, **later.contents}, self.taken | later.taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from sites.hosts import HostError
 from sites.rollout.contents import Content
 from sites.rollout.rolling import HostResult, Outcome
+from sites.rollout.ssh import Lock
 from tests.sites import deployed
-from tests.towpath.hosts import Killed, Operator, Said, operator
+from tests.towpath.hosts import Hosts, Killed, Operator, Said, operator
 from towpath.exits import Exit
 from towpath.output import Output
 from towpath.plan_shown import told
@@ -271,6 +273,18 @@ def test_destroy_with_a_host_that_is_down_does_the_others_and_goes_on_later(us: 
     us.hosts.down.clear()
     assert destroyed(us) == {"eu-1": "unchanged", "eu-2": "done"}
     assert us.hosts.there == {}
+
+
+def test_destroy_does_nothing_by_what_it_saw_before_the_lock(us: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_lock = Hosts.take_lock
+
+    async def then_silent(self: Hosts, host: str, told: Mapping[str, Any]) -> Lock | dict[str, Any]:
+        self.down = {"eu-2": "host-unreachable"}
+        return await take_lock(self, host, told)
+
+    monkeypatch.setattr(Hosts, "take_lock", then_silent)
+    assert destroyed(us, expect=Exit.SOME_SITES_FAILED) == {"eu-1": "done", "eu-2": "not asked"}
+    assert (list(us.hosts.there), list(us.remembered)) == (["eu-2"], ["eu-1", "eu-2"])
 
 
 def test_destroy_says_in_words_what_to_do_at_each_host(us: Operator) -> None:
