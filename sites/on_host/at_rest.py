@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 CIPHERED = frozenset({"PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BITLK", "FVAULT2"})  # cryptsetup(8), --type
@@ -16,8 +17,14 @@ FSCRYPT_POLICY, _POLICY = 0xC0096616, 24  # FS_IOC_GET_ENCRYPTION_POLICY_EX; byt
 
 
 def at_rest(path: Path, system: Path = Path("/")) -> dict[str, str]:
-    """The device that holds a folder and by what it is encrypted, "" when nothing shows it. ``system``: where /sys and
-    /proc lie."""
+    """The device that holds a folder and by what it is encrypted, "" when nothing shows it; what is mounted inside it
+    counts as well. ``system``: where /sys and /proc lie."""
+    folders = [path, *mounts_inside(path, system)]
+    found = [of_folder(each, system) for each in folders]
+    return next((each for each in found if not each["encryption"]), found[0])
+
+
+def of_folder(path: Path, system: Path) -> dict[str, str]:
     while not path.is_dir():
         path = path.parent
     kind, source = mounted(path, system)
@@ -69,12 +76,23 @@ def mounted(path: Path, system: Path = Path("/")) -> tuple[str, str]:
     """The kind of file system that holds a folder, and its source (proc(5), /proc/self/mountinfo)."""
     best, found = -1, ("", "")
     where = str(path.resolve())
+    for point, kind, source in mounts(system):
+        if (where == point or where.startswith(point.rstrip("/") + "/")) and len(point) >= best:
+            best, found = len(point), (kind, source)
+    return found
+
+
+def mounts_inside(folder: Path, system: Path) -> list[Path]:
+    where = f"{folder.resolve()}/"
+    return [Path(point) for point, _, _ in mounts(system) if point.startswith(where)]
+
+
+def mounts(system: Path) -> Iterator[tuple[str, str, str]]:
+    """Mount point, kind of file system, source."""
     for line in _read(system / "proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])
-        if (where == point or where.startswith(point.rstrip("/") + "/")) and len(point) >= best:
-            best, found = len(point), (right.split()[0], right.split()[1])
-    return found
+        yield point, right.split()[0], right.split()[1]
 
 
 def _read(path: Path) -> str:

@@ -26,5 +26,11 @@ def strangers(facts: HostFacts) -> Iterator[tuple[str, str]]:
     for folder, names in facts.inside.items():
         if folder in laid.directories:
             node = str(laid.directories[folder].get("node", ""))
-            paths = (f"{folder}/{name}" for name in names if not (name.endswith(_PASSING) or given(name)))
+            left = (name for name in names if not (name.endswith(_PASSING) or given(name)))
+            paths = (f"{folder}/{readable(name)}" for name in left)
             yield from ((node, path) for path in paths if path not in known)
+
+
+def readable(name: str) -> str:
+    """A name that others chose: what no terminal should be given (control characters, bytes that are no UTF-8) escaped."""
+    return name if name.isprintable() else ascii(name)[1:-1]

@@ -23,19 +23,18 @@ async def locked(hosts: SshHosts, names: Sequence[str], purpose: str) -> AsyncIt
     and then none is held."""
     told = {"id": str(ULID()).lower(), "owner": _owner(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
     told["purpose"] = purpose
-    taken: dict[str, Lock] = {}
+    taken = {name: Lock(told["id"], 0) for name in names}  # until it is heard: whoever is cut here may hold them all
     try:
         answers = await asyncio.gather(*(hosts.take_lock(name, told) for name in names), return_exceptions=True)
         errors: list[HostError] = []
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, Lock):
                 taken[name] = answer
-            elif isinstance(answer, HostError):
-                errors.append(answer)
-            elif isinstance(answer, BaseException):
+                continue
+            if isinstance(answer, BaseException) and not isinstance(answer, HostError):
                 raise answer
-            else:
-                errors.append(_held(name, answer))
+            del taken[name]
+            errors.append(answer if isinstance(answer, HostError) else _held(name, answer))
         if errors:
             raise HostErrors(errors)
         yield taken

@@ -27,6 +27,7 @@ from topology.model import Topology
 
 Watch = Callable[[str, str], None]  # host, what happened
 Step = Callable[[str], Awaitable[None]]  # at one host
+AT_ONCE = 8  # nodes of one host: sshd lets a connection hold 10 sessions (sshd_config(5), MaxSessions)
 
 
 class Outcome(StrEnum):
@@ -57,6 +58,7 @@ class Rollout:
     locks: Mapping[str, Lock]
     watch: Watch
     _results: dict[str, HostResult] = field(default_factory=dict, init=False)
+    _went_back: set[str] = field(default_factory=set, init=False)  # nodes that run as before
     _proven: bool = field(default=False, init=False)  # a node has passed its gate
 
     async def run(self, waves: Sequence[Sequence[Target]]) -> list[HostResult]:
@@ -164,12 +166,15 @@ class Rollout:
         settle: tuple[Action, ...] = ()
         while waiting:
             await self._do(name, settle)
-            alone = list(takewhile(lambda each: each.node.settings.kind == "local", waiting))
+            alone = list(takewhile(lambda each: each.node.settings.kind == "local", waiting))[:AT_ONCE]
             some = alone if plan.idle and self._proven and alone else waiting[:1]
             answers = await asyncio.gather(*(self._node(name, each) for each in some), return_exceptions=True)
-            passed = (each for each, failed in zip(some, answers, strict=True) if failed is None)
+            passed = (each for each, answer in zip(some, answers, strict=True) if answer is None)
             settle = tuple(action for each in passed for action in each.settle)
             if any(answers):
+                failed = {each.node.name for each, answer in zip(some, answers, strict=True) if answer is not None}
+                if failed <= self._went_back:  # of one that did not, the host is told as failed
+                    self._results[name].outcome = Outcome.ROLLED_BACK
                 with suppress(
                     HostError
                 ):  # what failed first is told; one that stays on trial is only restarted once more
@@ -224,7 +229,7 @@ class Rollout:
             return _neither(plan, error, failed)
         if not plan.was_there:
             return _stopped(error)
-        self._results[name].outcome = Outcome.ROLLED_BACK
+        self._went_back.add(plan.node.name)
         return error
 
 

@@ -190,3 +190,12 @@ def test_ecryptfs_shows_itself_and_the_longest_mount_counts(tmp_path: Path) -> N
     mount(tmp_path, f"2 1 0:9 / {escaped} rw - ecryptfs /srv/.secret rw")
     assert at_rest(tmp_path / "a b", tmp_path) == {"device": "/srv/.secret (ecryptfs)", "encryption": "eCryptfs"}
     assert at_rest(tmp_path, tmp_path)["encryption"] == ""
+
+
+def test_what_is_mounted_inside_a_folder_counts_as_well(tmp_path: Path) -> None:
+    (tmp_path / "node/blobs").mkdir(parents=True)
+    inside = f"3 1 0:8 / {tmp_path}/node/blobs rw - tmpfs plain rw"
+    mount(tmp_path, f"2 1 0:9 / {tmp_path}/node rw - ecryptfs /srv/.secret rw")
+    assert at_rest(tmp_path / "node", tmp_path)["encryption"] == "eCryptfs"
+    mount(tmp_path, f"2 1 0:9 / {tmp_path}/node rw - ecryptfs /srv/.secret rw\n{inside}")
+    assert at_rest(tmp_path / "node", tmp_path) == {"device": "plain (tmpfs)", "encryption": ""}

@@ -145,6 +145,8 @@ def test_files_that_somebody_put_beside_ours_are_shown_and_left(tmp_path: Path) 
     stranger = f"{folder}/settings.json.bak was put there by somebody"
     assert (row.sign, row.node, row.operation, row.change) == ("+", NODE, "stranger", stranger)
     assert not host_plan(host, found).changes
+    (odd,) = drift(host, deployed.facts(host, inside={folder: ("\x1b[2Jm\udcfcll",)}))
+    assert odd.change == rf"{folder}/\x1b[2Jm\udcfcll was put there by somebody", "as a terminal can be given it"
 
 
 def test_the_user_and_the_inventory_that_are_gone_are_seen(tmp_path: Path) -> None:

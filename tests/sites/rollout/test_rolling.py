@@ -16,6 +16,7 @@ from sites.hosts import HostError
 from sites.planning.actions import Action, PutFile, Remove, Restore, Unit
 from sites.planning.facts import Recorded, UnitFacts
 from sites.planning.plan import host_plan
+from sites.rollout import rolling
 from sites.rollout.canary import Gate
 from sites.rollout.rolling import HostResult, Outcome, Rollout
 from sites.rollout.ssh import Lock, SshHosts
@@ -69,12 +70,17 @@ def base(tmp_path: Path) -> Path:
 
 
 async def rolled(
-    base: Path, hosts: Hosts, gate: AnyGate, *, fresh: bool = False, release: str = "f" * 16
+    base: Path, hosts: Hosts, gate: AnyGate, *, fresh: bool = False, release: str = "f" * 16, stopped: str = ""
 ) -> tuple[list[HostResult], Topology]:
-    """An upgrade of every node to another release; ``fresh``: on empty machines."""
+    """An upgrade of every node to another release; ``fresh``: on empty machines; ``stopped``: a host
+    whose nodes do not run."""
     topology = deployed.topology(base)
     wanted, there = deployed.hosts(topology, base, release=release), deployed.hosts(topology, base)
-    plans = {name: host_plan(each, deployed.facts(None if fresh else there[name])) for name, each in wanted.items()}
+    facts = {name: deployed.facts(None if fresh else there[name]) for name in wanted}
+    if stopped:
+        units = {name: each.model_copy(update={"active": "inactive"}) for name, each in facts[stopped].units.items()}
+        facts[stopped] = facts[stopped].model_copy(update={"units": units})
+    plans = {name: host_plan(each, facts[name]) for name, each in wanted.items()}
     urls = {node: node for each in wanted.values() for node in each.target.nodes}
     locks = {name: Lock("id", 1) for name in plans}
     rollout = Rollout(topology, cast(SshHosts, hosts), plans, urls, cast(Gate, gate), locks, lambda *_: None)
@@ -193,6 +199,31 @@ async def test_of_several_that_fail_at_once_each_is_told(base: Path) -> None:
     results, _ = await rolled(base, hosts, Counting(hosts, sick=["sandbox-2", "ci-2"]), fresh=True)
     error = results[1].error
     assert error is not None and "sandbox-2" in error.what and "node ci-2 does not do its work" in error.why
+
+
+async def test_no_more_start_at_once_than_one_connection_carries(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rolling, "AT_ONCE", 1)
+    hosts = Hosts({})
+    gate = Counting(hosts)
+    await rolled(base, hosts, gate, fresh=True)
+    assert list(gate.started.values()) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(None, Outcome.ROLLED_BACK), ("ci-2", Outcome.FAILED)])
+async def test_a_host_went_back_when_each_node_that_failed_did(base: Path, lost: str | None, outcome: Outcome) -> None:
+    """Nodes that were stopped by hand, on their way to another release."""
+
+    class Losing(Hosts):
+        async def apply(self, host: str, actions: Sequence[Action], lock: Lock) -> None:
+            await super().apply(host, actions, lock)
+            if lost and any(isinstance(each, Restore) and f"/{lost}" in str(each) for each in actions):
+                raise HostError("host-change-failed", f"host {host} could not be changed")
+
+    hosts = Losing({})
+    gate = Counting(hosts, sick=["sandbox-2", "ci-2"])
+    results, _ = await rolled(base, hosts, gate, stopped="eu-2")
+    assert {"sandbox-2", "ci-2"} <= set(gate.asked), "at once"
+    assert outcomes(results)["eu-2"] is outcome
 
 
 def test_a_host_is_idle_as_long_as_no_node_runs_there(base: Path) -> None:
