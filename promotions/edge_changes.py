@@ -1,11 +1,16 @@
-"""What a topology changes of how images may move - edges, gates, freezes, trust - against what was applied last. Pure."""
+"""What a topology changes of how images may move - edges, gates, freezes, trust - against what was applied last.
+
+Pure but for the files that gates and keys name: who writes another key into one changes what may pass.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,7 +42,7 @@ def said(topology: Topology) -> Said:
     """In words, what is kept of a topology to compare the next one with: no secret, only where secrets lie."""
     found: Said = {}
     for kind, name, declared, _ in _declared(topology):
-        found.setdefault(kind, {})[name] = _fields(declared)
+        found.setdefault(kind, {})[name] = _fields(declared, topology.base)
     return found
 
 
@@ -47,7 +52,7 @@ def changed(former: Mapping[str, Mapping[str, Fields]], topology: Topology) -> t
     left = {(kind, name): fields for kind, some in former.items() for name, fields in some.items()}
     found = []
     for kind, name, declared, path in _declared(topology):
-        was, is_ = left.pop((kind, name), None), _fields(declared)
+        was, is_ = left.pop((kind, name), None), _fields(declared, topology.base)
         if was is None:
             found.append(EdgeChange(kind, name, ADDED, _whole(is_), path))
         elif was != is_:
@@ -78,13 +83,23 @@ def _declared(topology: Topology) -> Iterator[tuple[str, str, BaseModel, tuple[s
         yield "trust", name, trust, ("trust", name)
 
 
-def _fields(declared: BaseModel) -> dict[str, str]:
+def _fields(declared: BaseModel, base: Path) -> dict[str, str]:
     values = declared.model_dump(by_alias=True, exclude_defaults=True)
-    return {name: _value(name, value) for name, value in values.items() if name not in _NAMES}
+    return {name: _value(name, value, base) for name, value in values.items() if name not in _NAMES}
 
 
-def _value(name: str, value: Any) -> str:
+def _value(name: str, value: Any, base: Path) -> str:
+    if isinstance(value, Path):
+        return _with_hash(value, base)
     return f"{value / 1e6:g}Mbit" if name == "bandwidth" else _words(value)
+
+
+def _with_hash(file: Path, base: Path) -> str:
+    """``release.pub (sha256 1f2e3d4c5b6a)``; none of a file that cannot be read, which lint tells."""
+    try:
+        return f"{file} (sha256 {hashlib.sha256((base / file).read_bytes()).hexdigest()[:12]})"
+    except OSError:
+        return str(file)
 
 
 def _words(value: Any) -> str:

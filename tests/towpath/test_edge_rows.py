@@ -56,3 +56,13 @@ def test_of_an_apply_that_remembered_no_edges_nothing_is_told(tmp_path: Path) ->
     older = workspace(tmp_path)
     write_json(older.state.cleanup, {})
     assert edge_changes(older) == ()
+
+
+def test_another_key_in_the_same_file_is_a_change(tmp_path: Path) -> None:
+    (tmp_path / "release.pub").write_text("one key")
+    remember_edges(workspace(tmp_path))
+    assert edge_rows(workspace(tmp_path)) == []
+    (tmp_path / "release.pub").write_text("another key")
+    (row,) = edge_rows(workspace(tmp_path))
+    assert (row.site, row.node, row.sign) == ("trust", "key", "~")
+    assert row.change.startswith("file: release.pub (sha256 ") and " -> release.pub (sha256 " in row.change
