@@ -26,10 +26,25 @@ OTHERWISE = "the archive that arrived is not the one that was sent"
 
 def release(path: str, size: int, sha256: str, source: IO[bytes] | None = None) -> None:
     """Unpacks an archive as it arrives, beside its place, and moves it there whole. ``source``: stdin."""
-    archive: Any = Arriving(source or sys.stdin.buffer, size)
     fresh = fresh_for(path)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o755)
+    try:
+        unpack(fresh, Arriving(source or sys.stdin.buffer, size), sha256)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # on a full disk the nodes need the room
+        raise
+    aside = Path(f"{path}.towpath-old")
+    remove(str(aside))
+    if os.path.lexists(path):  # one that was edited, and nodes run from it: gone for a moment only
+        Path(path).rename(aside)
+    fresh.rename(path)
+    sync(fresh.parent)
+    remove(str(aside))
+
+
+def unpack(fresh: Path, archive: Any, sha256: str) -> None:
+    """All of it, on the disk when this returns. ``archive``: an Arriving."""
     try:
         with (
             gzip.GzipFile(fileobj=archive) as unzipped,
@@ -43,13 +58,6 @@ def release(path: str, size: int, sha256: str, source: IO[bytes] | None = None) 
     if archive.left or archive.hash.hexdigest() != sha256:
         raise Refused(OTHERWISE)
     sync_all(fresh)
-    aside = Path(f"{path}.towpath-old")
-    remove(str(aside))
-    if os.path.lexists(path):  # one that was edited, and nodes run from it: gone for a moment only
-        Path(path).rename(aside)
-    fresh.rename(path)
-    sync(fresh.parent)
-    remove(str(aside))
 
 
 class Arriving:

@@ -128,6 +128,7 @@ def test_an_archive_that_arrived_otherwise_is_refused(tmp_path: Path) -> None:
     for given in ({"sha256": "0" * 64}, {"source": io.BytesIO(raw[:-20])}, {"source": io.BytesIO(broken)}):
         with pytest.raises(change.Refused, match="not the one that was sent"):
             change.release(str(tmp_path / "r1"), **{**archive(a=b"x" * 1000), **given})
+        assert list(tmp_path.iterdir()) == [], "what had arrived takes no room"
         assert not (tmp_path / "r1").exists()
 
 
