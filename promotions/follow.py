@@ -18,6 +18,7 @@ from promotions.database import DatabaseUnusable
 from promotions.late import Attached
 from promotions.outcome import Refused
 from promotions.positions import Positions
+from promotions.refill import HELD
 from promotions.replicate import ACTOR, ReplicationReport, Replicator
 from topology.model import Replication
 
@@ -62,7 +63,7 @@ class Follower:
         try:
             events = await self._events(after, 0.0 if self._failed else self.wait)
         except Gone:
-            return await self._compare(positions)
+            return await self._compare(positions, after)
         attached = _attached(events)
         reports = [await self._apply(each, attached.get(each)) for each in self._touched(events)]
         if events:
@@ -79,9 +80,12 @@ class Follower:
         names = [each for each in dict.fromkeys(names) if matches(each, self.edge.repositories)]
         return names + sorted(self._failed - set(names))
 
-    async def _compare(self, positions: Positions) -> list[ReplicationReport]:
-        """The newest position first, then everything: what changes meanwhile is an event after it."""
+    async def _compare(self, positions: Positions, before: int = 0) -> list[ReplicationReport]:
+        """The newest position first, then everything: what changes meanwhile is an event after it. ``before``: how far
+        events were applied; a source whose newest lies before that is another one, however busy its repositories are."""
         position = await self._newest()
+        if position < before:
+            await positions.all_compared(self.edge.id, HELD)
         reports = [report async for report in self.replicator.everything(self.edge)]
         for report in reports:
             self._remember(report)

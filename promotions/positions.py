@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, select
+from sqlalchemy import ColumnElement, Table, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from promotions.schema import OUTBOX, POSITIONS, REPLICATED
@@ -63,6 +64,18 @@ class Positions:
         names = {"replication": replication, "target": target, "repository": repository}
         query = insert(REPLICATED).values(**names, at=at, referrers_rev=rev)
         query = query.on_conflict_do_update(index_elements=list(names), set_={"referrers_rev": rev})
+        await self.store.write(lambda tx: tx.execute(query))
+
+    async def compared(self, replication: str, targets: Iterable[str]) -> set[str]:
+        """The repositories whose source's rev is remembered for any of these targets."""
+        told = (REPLICATED.c.replication == replication) & REPLICATED.c.target.in_(list(targets))
+        query = select(REPLICATED.c.repository).where(told, REPLICATED.c.referrers_rev.is_not(None))
+        return set(await self.store.read(lambda tx: tx.execute(query).scalars().all()))
+
+    async def all_compared(self, replication: str, rev: int) -> None:
+        """Remembers this rev for every repository of which one is remembered."""
+        known = (REPLICATED.c.replication == replication) & REPLICATED.c.referrers_rev.is_not(None)
+        query = update(REPLICATED).where(known).values(referrers_rev=rev)
         await self.store.write(lambda tx: tx.execute(query))
 
     async def standing(self, replication: str) -> list[Replicated]:

@@ -34,10 +34,10 @@ class WentBack:
 async def went_back(
     positions: Positions, place: tuple[str, str, str], rev: int | None, confirmed: bool, now: float
 ) -> WentBack | None:
-    """When the source counts fewer changes than were compared. ``place``: replication, target, repository; ``rev`` None:
-    nobody counts."""
+    """When the source counts fewer changes than were compared, or shows the repository no more. ``place``: replication,
+    target, repository; ``rev`` None: there is no such repository, or nobody counts."""
     compared = await positions.referrers_rev(*place)
-    if rev is None or compared is None or rev >= compared:
+    if compared is None or (rev is not None and rev >= compared):
         return None
     if not confirmed:
         await positions.referrers_compared(*place, HELD, now)

@@ -125,9 +125,14 @@ class Replicator:
         return ReplicationReport(edge.id, repository, tuple(await asyncio.gather(*work)))
 
     async def everything(self, edge: Replication) -> AsyncIterator[ReplicationReport]:
-        """Reconciles: every repository of the source, page by page."""
+        """Reconciles: every repository of the source, page by page; then those that it showed once and shows no more."""
         call, source = Call(ACTOR), self.registries.place(edge.source, "any").registry
+        former = await Positions(self.store).compared(edge.id, edge.targets)
         async for repository in every(lambda after: source.repositories(call, after=after)):
+            former.discard(repository)
+            if matches(repository, edge.repositories):
+                yield await self.repository(edge, repository)
+        for repository in sorted(former):
             if matches(repository, edge.repositories):
                 yield await self.repository(edge, repository)
 

@@ -1,5 +1,7 @@
 """The host of a primary is lost: its replicas keep what it had, and give it back to the empty one."""
 
+from dataclasses import replace
+
 import pytest
 
 from promotions.follow import Follower
@@ -111,3 +113,28 @@ async def test_evidence_of_the_new_primary_travels(world: World) -> None:
 def test_only_a_target_gives_back(world: World) -> None:
     with pytest.raises(Refused, match="does not replicate to ci-pool-eu"):
         reverse(edge(world), "ci-pool-eu")
+
+
+async def test_nor_when_one_push_is_as_much_as_the_lost_one_ever_had(world: World) -> None:
+    """A small repository: what the empty primary is given at once counts as many changes."""
+    await index(world.place("prod"), "a", salt="a")
+    assert [each.whole async for each in replicator(world).everything(edge(world))] == [True]
+    del world.nodes.registries["prod-eu"]
+    (told,) = [each async for each in replicator(world).everything(edge(world))]
+    assert "prod-eu shows no repository apps/api" in told.targets[0].problem
+    await index(world.place("prod"), "new", salt="new")
+    assert "It lacks 1 of 1 tags of prod-us" in (await forward(world)).targets[0].problem
+    assert await shown(world, "prod-us") == {"a", "new"}
+
+
+async def test_a_follower_knows_another_source_by_its_events(world: World) -> None:
+    """Also where the first push comes before the first look, and counts as much as all that was lost."""
+    prod = world.place("prod")
+    await index(prod, "a", salt="a")
+    await index(replace(prod, repository="apps/web", name="apps/web"), "a", salt="web")
+    follower = Follower(replicator(world), edge(world), wait=0.0)
+    await follower.once()
+    del world.nodes.registries["prod-eu"]
+    await index(world.place("prod"), "new", salt="new")
+    assert any("It lacks 1 of" in each.targets[0].problem for each in await follower.once())
+    assert await shown(world, "prod-us") == {"a", "new"}
