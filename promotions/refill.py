@@ -7,8 +7,11 @@ deleted there.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from identity.grants import matches
+from oci_wire.registry import Call, Registry, every
 from promotions.outcome import Refused
 from promotions.place import Place
 from promotions.positions import Positions
@@ -42,6 +45,18 @@ async def went_back(
     if not confirmed:
         await positions.referrers_compared(*place, HELD, now)
     return WentBack(held=not confirmed)
+
+
+async def repositories(edge: Replication, source: Registry, call: Call, positions: Positions) -> AsyncIterator[str]:
+    """What an edge replicates: every repository of the source, then those that it showed once and shows no more."""
+    former = await positions.compared(edge.id, edge.targets)
+    async for repository in every(lambda after: source.repositories(call, after=after)):
+        former.discard(repository)
+        if matches(repository, edge.repositories):
+            yield repository
+    for repository in sorted(former):
+        if matches(repository, edge.repositories):
+            yield repository
 
 
 def reverse(edge: Replication, giver: str) -> Replication:

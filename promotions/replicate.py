@@ -20,7 +20,7 @@ from identity.grants import matches
 from oci_wire.digest import Digest
 from oci_wire.errors import RegistryError
 from oci_wire.extension import TagChange, TagState
-from oci_wire.registry import Call, every
+from oci_wire.registry import Call
 from promotions.check import Check, TargetIncomplete
 from promotions.commit import Committer, NotShown, TagConflict, in_transactions
 from promotions.former import FormerNames
@@ -33,7 +33,7 @@ from promotions.place import Place
 from promotions.plan import Registries
 from promotions.positions import Positions, Replicated, Unledgered
 from promotions.progress import Watch, unwatched
-from promotions.refill import WentBack, went_back
+from promotions.refill import WentBack, repositories, went_back
 from promotions.retry import RetryPolicy
 from promotions.store import Store
 from promotions.tag_sets import Difference, TagSet, read_tags
@@ -126,15 +126,9 @@ class Replicator:
 
     async def everything(self, edge: Replication) -> AsyncIterator[ReplicationReport]:
         """Reconciles: every repository of the source, page by page; then those that it showed once and shows no more."""
-        call, source = Call(ACTOR), self.registries.place(edge.source, "any").registry
-        former = await Positions(self.store).compared(edge.id, edge.targets)
-        async for repository in every(lambda after: source.repositories(call, after=after)):
-            former.discard(repository)
-            if matches(repository, edge.repositories):
-                yield await self.repository(edge, repository)
-        for repository in sorted(former):
-            if matches(repository, edge.repositories):
-                yield await self.repository(edge, repository)
+        source = self.registries.place(edge.source, "any").registry
+        async for repository in repositories(edge, source, Call(ACTOR), Positions(self.store)):
+            yield await self.repository(edge, repository)
 
     async def _target(
         self, edge: Replication, source: Place, wanted: TagSet | None, node: str, way: _Way
