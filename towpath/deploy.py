@@ -211,7 +211,8 @@ async def unlock(
             out.emit(told, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
     for name, error in silent.items():
         text = f"{name}: not asked, and may still be locked: {error.what} ({error.next})"
-        out.emit({"type": "result", "host": name, "outcome": "not asked", **as_record(error)}, text)
+        told = {"type": "result", "host": name, "site": hosts.targets[name].site, "outcome": "not asked"}
+        out.emit({**told, **as_record(error)}, text)
     out.talk(f"free: {', '.join(name for name in found if name not in held) or 'none'}")
     return ended(out, "unlock", Exit.CONFLICT if held else Exit.SOME_SITES_FAILED if silent else Exit.DONE)
 

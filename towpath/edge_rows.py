@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from promotions.edge_changes import EdgeChange, changed, said
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from promotions.edge_changes import EdgeChange, Said, changed, said
+from sites.hosts import HostError
 from sites.planning.host_plan import Row
 from sites.state import read_json, write_json
 from towpath.workspace import Workspace
@@ -15,7 +20,7 @@ def edge_changes(workspace: Workspace) -> tuple[EdgeChange, ...]:
     file = workspace.state.edges
     if not file.is_file() and workspace.state.cleanup.is_file():
         return ()
-    return changed(read_json(file) if file.is_file() else {}, workspace.topology)
+    return changed(_remembered(file) if file.is_file() else {}, workspace.topology)
 
 
 def edge_rows(workspace: Workspace) -> list[Row]:
@@ -29,3 +34,12 @@ def edge_rows(workspace: Workspace) -> list[Row]:
 def remember_edges(workspace: Workspace) -> None:
     """As applied."""
     write_json(workspace.state.edges, said(workspace.topology))
+
+
+def _remembered(file: Path) -> Said:
+    """Raises HostError when the file is of another shape."""
+    try:
+        return TypeAdapter(Said).validate_python(read_json(file))
+    except ValidationError:
+        next = "remove the file: the next apply writes it anew"
+        raise HostError("state-unreadable", f"{file} holds no edges", next=next) from None

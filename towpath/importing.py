@@ -68,7 +68,7 @@ async def take_over(
             if not dry_run:
                 await _write(deployment, reached, records, anyway=adopt)
                 _remember(workspace, deployment, facts)
-    return ended(out, "import", _told(records, silent, out, dry_run=dry_run), dryRun=dry_run)
+    return ended(out, "import", _told(reached, records, silent, out, dry_run=dry_run), dryRun=dry_run)
 
 
 def _check_names(names: Collection[str], reached: SshHosts) -> None:
@@ -189,12 +189,14 @@ def _show(
         out.rows(rows, COLUMNS)
 
 
-def _told(records: Collection[str], silent: Mapping[str, HostError], out: Output, *, dry_run: bool) -> Exit:
+def _told(
+    reached: SshHosts, records: Collection[str], silent: Mapping[str, HostError], out: Output, *, dry_run: bool
+) -> Exit:
     written = "would be written" if dry_run else "is written anew"
     for name in records:
         out.note({"type": "record", "host": name, "written": not dry_run}, f"{name}: its record {written}")
     for name, error in silent.items():
-        told = {"type": "result", "host": name, "outcome": "not asked", **as_record(error)}
-        out.note(told, f"{name}: not looked at: {error.what} ({error.next})")
+        told = {"type": "result", "host": name, "site": reached.targets[name].site, "outcome": "not asked"}
+        out.note({**told, **as_record(error)}, f"{name}: not looked at: {error.what} ({error.next})")
     out.talk("Nothing was changed." if dry_run else "Nothing that runs was changed. What differs: towpath plan")
     return Exit.SOME_SITES_FAILED if silent else Exit.DONE

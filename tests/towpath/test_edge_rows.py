@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sites.hosts import HostError
 from sites.state import write_json
 from tests.promotions.test_edge_changes import TEXT
 from towpath.edge_rows import edge_changes, edge_rows, remember_edges
@@ -66,3 +67,12 @@ def test_another_key_in_the_same_file_is_a_change(tmp_path: Path) -> None:
     (row,) = edge_rows(workspace(tmp_path))
     assert (row.site, row.node, row.sign) == ("trust", "key", "~")
     assert row.change.startswith("file: release.pub (sha256 ") and " -> release.pub (sha256 " in row.change
+
+
+@pytest.mark.parametrize("left", ["[]", '{"promotion": 3}', '{"promotion": {"to-prod": ["pool"]}}', "{"])
+def test_a_file_of_another_shape_is_said_with_what_to_do(tmp_path: Path, left: str) -> None:
+    edited = workspace(tmp_path)
+    edited.state.edges.write_text(left)
+    with pytest.raises(HostError) as raised:
+        edge_changes(edited)
+    assert raised.value.code == "state-unreadable" and "edges.json" in raised.value.what
