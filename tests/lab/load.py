@@ -44,8 +44,9 @@ class OtherImage(Exception):
 
 @dataclass
 class Seen:
-    """``failed``: pulls that the sister did not save either, or that gave another image; ``retried``: those that it did. ``pushed``: tag -> digest of
-    what was answered 201; ``refused``: tag -> why, with an answer that a client understands; ``broken``: any other."""
+    """``failed``: pulls that the sister did not save either, or that gave another image; ``retried``: those that it did.
+    ``pushed``: tag -> digest of what was answered 201; ``refused``: tag -> why, with an answer that a client understands;
+    ``broken``: any other."""
 
     pulls: int = 0
     retried: int = 0
