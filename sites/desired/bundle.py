@@ -29,6 +29,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from sites.hosts import HostError
+from sites.state import write_private
 
 # What `python -m registry_node` imports; what these need comes along.
 NEEDS = (
@@ -179,13 +180,8 @@ def _write(archive: Path, manifest: Path, files: dict[str, Path], version: str) 
         described.write_text(f"Metadata-Version: 2.1\nName: towpath\nVersion: {version}\n")
         _compile(top)
         (top / "MANIFEST").write_text(_manifest(top))
-        for target, content in (
-            (manifest, (top / "MANIFEST").read_bytes()),
-            (archive, _zipped(_tar(top))),
-        ):
-            fresh = target.with_name(f".{target.name}.{os.getpid()}")
-            fresh.write_bytes(content)
-            fresh.replace(target)
+        for target, content in ((manifest, (top / "MANIFEST").read_bytes()), (archive, _zipped(_tar(top)))):
+            write_private(target, content)  # nobody looks into an archive again once it has its name
 
 
 def _manifest(top: Path) -> str:

@@ -75,7 +75,7 @@ def tree(top: Path) -> dict[str, Any]:
     same = {
         name
         for name, path in there.items()
-        if name in listed and not path.is_symlink() and listed[name] == digest(path)
+        if name in listed and not path.is_symlink() and path.is_file() and listed[name] == digest(path)
     }
     opened = {path.relative_to(top).as_posix() for path in (top, *top.rglob("*")) if open_to_others(path)}
     opened |= {"."} if top.is_symlink() else set()
@@ -114,8 +114,9 @@ def group(number: int) -> str:
 
 
 def text(path: str) -> str | None:
+    """None: no file of text is there. A pipe in its place would keep whoever reads it waiting."""
     try:
-        return Path(path).read_text()
+        return Path(path).read_text() if Path(path).is_file() else None
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -158,7 +159,8 @@ def listeners(inodes: set[int]) -> dict[str, str]:
             for descriptor in (folder / "fd").iterdir():
                 target = str(descriptor.readlink())
                 if target.startswith("socket:[") and int(target[8:-1]) in inodes:
-                    found[target[8:-1]] = f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
+                    name = (folder / "comm").read_text(errors="replace").strip()
+                    found[target[8:-1]] = f"{name} (process {folder.name})"
         except OSError:
             continue
     return found

@@ -331,3 +331,11 @@ def test_what_nginx_refuses_gives_way_to_what_was_there(
     with pytest.raises(change.Refused, match=said):
         change.nginx(str(conf), str(former), str(pending))
     assert (conf.read_bytes(), verbs) == (b"before", told)
+
+
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    (tmp_path / "MANIFEST").write_text(f"{'0' * 64}  program.py\n")
+    os.mkfifo(tmp_path / "program.py")
+    assert look.text(str(tmp_path / "program.py")) is None
+    assert look.path_facts(tmp_path / "program.py")["kind"] == "other"  # type: ignore[index]
+    assert "program.py" in look.tree(tmp_path)["differing"]
