@@ -8,6 +8,7 @@ stops there: what was done stays, what was not reached is untouched, and the sam
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from sites.planning.host_plan import HostPlan, NodePlan, ProxyPlan
 from sites.planning.trial import put_back
 from sites.rollout.addresses import former_url
 from sites.rollout.canary import Gate
-from sites.rollout.promises import promise_of
+from sites.rollout.promises import Promise, promise_of
+from sites.rollout.replicas import CATCH_UP_SECONDS, FRESH_SECONDS, POLL_SECONDS, behind, copies_of
 from sites.rollout.ssh import Lock, SshHosts
 from topology.model import Topology
 
@@ -48,7 +50,8 @@ class HostResult:
 
 @dataclass
 class Rollout:
-    """``locks``: of the hosts that have something to do. ``urls``: of all nodes of ours."""
+    """``locks``: of the hosts that have something to do. ``urls``: of all nodes of ours. ``patience``: seconds
+    that replicas have to catch up before a node of their scope goes down."""
 
     topology: Topology
     hosts: SshHosts
@@ -57,6 +60,8 @@ class Rollout:
     gate: Gate
     locks: Mapping[str, Lock]
     watch: Watch
+    patience: float = CATCH_UP_SECONDS
+    _began: float = field(default_factory=time.time, init=False)
     _results: dict[str, HostResult] = field(default_factory=dict, init=False)
     _went_back: set[str] = field(default_factory=set, init=False)  # nodes that run as before
     _proven: bool = field(default=False, init=False)  # a node has passed its gate
@@ -187,7 +192,7 @@ class Rollout:
         """Until it has passed its gate; the caller settles it."""
         node = plan.node
         if plan.starts and plan.runs:
-            await self._keep_promise(node.name)
+            await self._keep_promise(name, node.name)
         try:
             await self.hosts.apply(name, plan.actions, self.locks[name])
             await self.gate.check(node.name, self.urls[node.name], node.settings)
@@ -196,28 +201,37 @@ class Rollout:
         self._proven = True
         self.watch(name, f"{node.name} {'runs and serves' if plan.starts else 'has taken its settings'}")
 
-    async def _keep_promise(self, node: str) -> None:
-        """Raises HostError when the scope would be left with fewer serving nodes than it may have."""
+    async def _keep_promise(self, host: str, node: str) -> None:
+        """Raises HostError when the scope would be left with fewer serving nodes than it may have, or with such as do not
+        hold its images."""
         promise = promise_of(self.topology, node)
         if promise is None:
             return
-        answers = await asyncio.gather(*(self._serves(each) for each in promise.sisters))
-        serving = [each for each, serves in zip(promise.sisters, answers, strict=True) if serves]
-        if missing := promise.missing(serving):
-            raise HostError(
-                "promise-at-risk",
-                f"node {node} was left alone: too little of scope {promise.scope} would serve while it restarts",
-                why=f"of {', '.join(promise.sisters)} these serve: {', '.join(serving) or 'none'}; {missing} more wanted",
-                next="bring those back first (towpath status), then run the same command again",
-            )
+        until = time.monotonic() + self.patience
+        while True:
+            found = await asyncio.gather(*(self._answering(each) for each in (node, *promise.sisters)))
+            there = {name: url for name, url in zip((node, *promise.sisters), found, strict=True) if url is not None}
+            _enough_serve(promise, node, [each for each in promise.sisters if each in there])
+            if node not in there:
+                return  # it serves nobody that could miss it
+            copies = await copies_of(self.gate, self.topology, node, there, self._began - FRESH_SECONDS)
+            if not promise.missing([each.sister for each in copies if each.enough]):
+                break
+            if time.monotonic() >= until:
+                raise behind(self.topology, node, copies, self.patience)
+            await asyncio.sleep(POLL_SECONDS)
+        for each in copies:
+            if each.uncompared:
+                self.watch(host, f"{each.sister} was not compared with {node}: {each.uncompared}")
 
-    async def _serves(self, node: str) -> bool:
-        """At its address, or, when the rollout has not come to it yet, at the one that it had."""
+    async def _answering(self, node: str) -> str | None:
+        """Where it serves: at its address, or, when the rollout has not come to it yet, at the one that it had."""
         if await self.gate.serves(self.urls[node]):
-            return True
+            return self.urls[node]
         plan = next((each for each in self.plans.values() if node in each.host.target.nodes), None)
         former = former_url(self.topology, plan, node) if plan else None
-        return former is not None and former != self.urls[node] and await self.gate.serves(former)
+        there = former is not None and former != self.urls[node] and await self.gate.serves(former)
+        return former if there else None
 
     async def _back(self, name: str, plan: NodePlan, error: HostError) -> HostError:
         """The node as it was; one that was not there before is stopped. Returns what to report."""
@@ -231,6 +245,17 @@ class Rollout:
             return _stopped(error)
         self._went_back.add(plan.node.name)
         return error
+
+
+def _enough_serve(promise: Promise, node: str, serving: Sequence[str]) -> None:
+    """Raises HostError."""
+    if missing := promise.missing(serving):
+        raise HostError(
+            "promise-at-risk",
+            f"node {node} was left alone: too little of scope {promise.scope} would serve while it restarts",
+            why=f"of {', '.join(promise.sisters)} these serve: {', '.join(serving) or 'none'}; {missing} more wanted",
+            next="bring those back first (towpath status), then run the same command again",
+        )
 
 
 def _raise_any(answers: Sequence[BaseException | None]) -> None:

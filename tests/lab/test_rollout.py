@@ -80,6 +80,7 @@ def test_an_image_is_pulled_through_mirror_and_virtual(four: Deployment, tmp_pat
     source, target = f"oci:{image(tmp_path / 'image')}:1.0", "apps/hello:1.0"
     creds = ("--dest-creds", f"dev:{PASSWORD}", "--dest-cert-dir", four.certificates)
     four.skopeo("copy", *creds, source, f"docker://10.91.1.11:5001/{target}")
+    four.towpath("replicate", "everywhere")  # or the primary would be left alone below
     words = ("--creds", f"robot:{TOKEN}", "--cert-dir", four.certificates)
     shown = four.skopeo("inspect", *words, f"docker://10.92.1.12:5020/{target}")
     assert json.loads(shown.stdout)["Os"] == "linux"

@@ -11,8 +11,8 @@ import grp
 import os
 import pwd
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oci_wire.memory import MemoryRegistry
 from registry_node.settings import NodeSettings
 from sites.desired import layout
 from sites.desired.files import File
@@ -234,6 +235,10 @@ class Judging:
 
     async def serves(self, url: str) -> bool:
         return True
+
+    @asynccontextmanager
+    async def registry(self, url: str) -> AsyncIterator[MemoryRegistry]:
+        yield MemoryRegistry()
 
 
 @dataclass(frozen=True)

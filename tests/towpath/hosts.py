@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from oci_wire.memory import MemoryRegistry
 from registry_node.settings import NodeSettings
 from sites.desired import layout
 from sites.desired.bundle import Release, here
@@ -172,6 +174,10 @@ class AnyGate:
 
     async def serves(self, url: str) -> bool:
         return True
+
+    @asynccontextmanager
+    async def registry(self, url: str) -> AsyncIterator[MemoryRegistry]:
+        yield MemoryRegistry()
 
 
 def operator(folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> Operator:

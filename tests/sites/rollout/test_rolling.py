@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from oci_wire.memory import MemoryRegistry
 from registry_node.settings import NodeSettings
 from sites.desired import layout
 from sites.desired.inventory import targets_of
@@ -52,8 +54,15 @@ class Hosts:
 
 
 class AnyGate:
+    """``held``: what the nodes hold, by URL; the others nothing."""
+
     def __init__(self, sick: Sequence[str] = (), silent: Sequence[str] = ()) -> None:
         self.sick, self.silent, self.asked = sick, silent, []  # type: tuple[Sequence[str], Sequence[str], list[str]]
+        self.held: dict[str, MemoryRegistry] = {}
+
+    @asynccontextmanager
+    async def registry(self, url: str) -> AsyncIterator[MemoryRegistry]:
+        yield self.held.get(url) or MemoryRegistry()
 
     async def check(self, node: str, url: str, settings: NodeSettings) -> None:
         self.asked.append(node)
@@ -70,11 +79,19 @@ def base(tmp_path: Path) -> Path:
 
 
 async def rolled(
-    base: Path, hosts: Hosts, gate: AnyGate, *, fresh: bool = False, release: str = "f" * 16, stopped: str = ""
+    base: Path,
+    hosts: Hosts,
+    gate: AnyGate,
+    *changes: tuple[str, str],
+    fresh: bool = False,
+    release: str = "f" * 16,
+    stopped: str = "",
+    said: list[str] | None = None,
+    patience: float = 0.0,
 ) -> tuple[list[HostResult], Topology]:
     """An upgrade of every node to another release; ``fresh``: on empty machines; ``stopped``: a host
-    whose nodes do not run."""
-    topology = deployed.topology(base)
+    whose nodes do not run; ``said``: what it was told meanwhile."""
+    topology = deployed.topology(base, *changes)
     wanted, there = deployed.hosts(topology, base, release=release), deployed.hosts(topology, base)
     facts = {name: deployed.facts(None if fresh else there[name]) for name in wanted}
     if stopped:
@@ -83,7 +100,12 @@ async def rolled(
     plans = {name: host_plan(each, facts[name]) for name, each in wanted.items()}
     urls = {node: node for each in wanted.values() for node in each.target.nodes}
     locks = {name: Lock("id", 1) for name in plans}
-    rollout = Rollout(topology, cast(SshHosts, hosts), plans, urls, cast(Gate, gate), locks, lambda *_: None)
+    told: list[str] = [] if said is None else said
+
+    def watch(host: str, line: str) -> None:
+        told.append(f"{host}: {line}")
+
+    rollout = Rollout(topology, cast(SshHosts, hosts), plans, urls, cast(Gate, gate), locks, watch, patience)
     return await rollout.run(waves(topology, targets_of(topology).values())), topology
 
 
