@@ -20,6 +20,7 @@ from sites.rollout.replicas import copies_of
 from tests.contract.content import push
 from tests.nodes import SECRETS, running
 from tests.sites import deployed
+from tests.sites.rollout import test_proxy
 from tests.sites.rollout.test_rolling import AnyGate, Hosts, Outcome, outcomes, rolled
 
 NEVER = ("on: event, deletes: trash}", "on: event}")
@@ -209,3 +210,13 @@ async def test_real_nodes_are_compared_over_pages(base: Path, tmp_path: Path, mo
             await push(sister, "apps/api", b"layer", tags=names[20:28])
             (copy,) = await copies_of(gate, deployed.topology(base), "sandbox-1", urls, float("inf"))
             assert (copy.held, copy.wanted, copy.enough) == (28, 30, True)
+
+
+async def test_a_node_that_only_takes_new_settings_asks_nobody(base: Path) -> None:
+    hosts, gate = Hosts({}), AnyGate()
+    gate.held = {"sandbox-1": await holding(500)}
+    results = await test_proxy.rolled(base, hosts, gate, [], [("[pull, push, delete]", "[pull, push]")])
+    assert set(outcomes(results).values()) == {Outcome.DONE}
+    assert not [each for each in hosts.restarted() if "sandbox" in each] and {"sandbox-1", "sandbox-2"} <= set(
+        gate.asked
+    )
