@@ -21,6 +21,11 @@ class HostError(Exception):
         super().__init__(what)
         self.code, self.what, self.where, self.why, self.next = code, what, where, why, next
 
+    def but(self, *, what: str = "", why: str = "", next: str = "") -> HostError:
+        """The same error with other sentences."""
+        words = {"where": self.where, "why": why or self.why, "next": next or self.next}
+        return HostError(self.code, what or self.what, **words)
+
 
 class HostErrors(Exception):
     """Several at once, so that one run shows everything."""

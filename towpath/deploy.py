@@ -16,7 +16,7 @@ from sites.state import Runs
 from towpath.exits import Exit
 from towpath.leave_options import NOBODY, Leave
 from towpath.output import PLAIN, Options, Output
-from towpath.plan_shown import drifted_counted, ended, show, show_rows, told, unchanged, watching
+from towpath.plan_shown import drifted_counted, ended, not_asked, show, show_rows, told, unchanged, watching
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def apply(
             deployment = leave.without_forgotten(declared, workspace.state)
             found = await planned(deployment, hosts)
             deployment = found.recognised(out)
-            _check(plan, deployment, found.plans, workspace)
+            _check_saved(plan, deployment, found.plans, workspace)
             plans = await figures.with_needed_space(deployment, hosts, found.plans, out)
             show(workspace, plans, out, beside=resting_rows(deployment))
             await figures.next_cleanups(workspace, out)
@@ -134,7 +134,7 @@ async def apply(
                 await addresses.check_names(deployment.public_urls(found.changing))
                 async with locks.locked(hosts, found.changing, f"apply of {workspace.topology.metadata.name}") as held:
                     found = found.under(held, await planned(deployment, hosts))  # what another run did meanwhile
-                    _check(plan, deployment, found.plans, workspace)
+                    _check_saved(plan, deployment, found.plans, workspace)
                     check(found, leave, deployment)
                     goes_on(workspace.state, deployment, found, leave, out)
                     results = await _roll_out(deployment, hosts, found.plans, held, out)
@@ -195,7 +195,6 @@ async def unlock(
     Exits 7 when some hosts could not be asked: those that were are free."""
     from sites.hosts import HostErrors
     from sites.rollout.locks import unlock as unlocked
-    from towpath.leaving import as_record
 
     out, workspace = options.open(), where.open()
     async with ssh.hosts(workspace) as hosts:
@@ -211,8 +210,7 @@ async def unlock(
             out.emit(told, f"{name}: held by {by.get('owner')} (lock {by.get('id')})")
     for name, error in silent.items():
         text = f"{name}: not asked, and may still be locked: {error.what} ({error.next})"
-        told = {"type": "result", "host": name, "site": hosts.targets[name].site, "outcome": "not asked"}
-        out.emit({**told, **as_record(error)}, text)
+        not_asked(out, name, hosts.targets[name].site, error, text)
     out.talk(f"free: {', '.join(name for name in found if name not in held) or 'none'}")
     return ended(out, "unlock", Exit.CONFLICT if held else Exit.SOME_SITES_FAILED if silent else Exit.DONE)
 
@@ -236,14 +234,15 @@ async def reached(workspace: Workspace, ssh: Ssh) -> AsyncIterator[tuple[Deploym
     """What the hosts must have, and the hosts: connections are made while the release is packed."""
     from sites.planning.deployment import deployment
 
-    now = datetime.now(
-        UTC
-    )  # before it is decided whom to connect to: who rests here may be asked there, never the reverse
+    # Taken before it is decided whom to connect to: who rests here may be asked there, never the reverse.
+    now = datetime.now(UTC)
     async with ssh.hosts(workspace) as hosts:
         yield deployment(workspace.topology, workspace.state, now), hosts
 
 
-def _check(saved: Path | None, deployment: Deployment, plans: Mapping[str, HostPlan], workspace: Workspace) -> None:
+def _check_saved(
+    saved: Path | None, deployment: Deployment, plans: Mapping[str, HostPlan], workspace: Workspace
+) -> None:
     from sites.planning import saved_plan
 
     if saved:

@@ -9,14 +9,13 @@ from cyclopts import Parameter
 
 from towpath.deploy import USUAL, Ssh, claim, reached
 from towpath.exits import Exit
-from towpath.leaving import Planned, left_behind, planned, remember, resting_rows
+from towpath.leaving import Planned, left_behind, planned, protected_error, remember, resting_rows
 from towpath.output import PLAIN, Options
 from towpath.plan_shown import ended, show, told, unchanged, watching
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
 if TYPE_CHECKING:
-    from sites.hosts import HostError
     from sites.planning.deployment import Deployment
 
 
@@ -66,27 +65,16 @@ def _check(found: Planned, deployment: Deployment) -> None:
     """Raises HostErrors: every node that is protected (exit 4), also on a host that does not answer."""
     from sites.hosts import HostErrors
 
-    errors = [_protected(host, each.node, each.protected) for host, each in found.leaving if each.protected]
+    errors = [protected_error(host, each.node, each.protected) for host, each in found.leaving if each.protected]
     for host in found.unreachable:
         there = deployment.before[host].nodes if host in deployment.before else {}
         declared = deployment.targets[host].nodes if host in deployment.targets else ()
         protected = {node: each.protected for node, each in there.items()}
         protected |= {node: deployment.protected(host, node) for node in declared}
-        errors += [_protected(host, node, by) for node, by in protected.items() if by]
+        errors += [protected_error(host, node, by) for node, by in protected.items() if by]
     if errors:
-        raise HostErrors(errors)
-
-
-def _protected(host: str, node: str, by: tuple[str, ...]) -> HostError:
-    from sites.hosts import HostError
-
-    return HostError(
-        "removal-protected",
-        f"node {node} is protected; nothing was changed",
-        where=f"host {host}",
-        why=f"protected by its {' and '.join(by)}",
-        next="write `protect: false` there, towpath apply, then destroy again",
-    )
+        next = "write `protect: false` there, towpath apply, then destroy again"
+        raise HostErrors([each.but(next=next) for each in errors])
 
 
 def _confirm(workspace: Workspace, name: str | None, *, yes: bool, ask: bool) -> None:

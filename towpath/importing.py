@@ -11,9 +11,8 @@ from cyclopts import Parameter
 
 from towpath.deploy import USUAL, Ssh, claim
 from towpath.exits import Exit
-from towpath.leaving import as_record
 from towpath.output import PLAIN, Options, Output
-from towpath.plan_shown import ended
+from towpath.plan_shown import ended, not_asked
 from towpath.problem import Problem
 from towpath.workspace import HERE, Where, Workspace
 
@@ -196,7 +195,7 @@ def _told(
     for name in records:
         out.note({"type": "record", "host": name, "written": not dry_run}, f"{name}: its record {written}")
     for name, error in silent.items():
-        told = {"type": "result", "host": name, "site": reached.targets[name].site, "outcome": "not asked"}
-        out.note({**told, **as_record(error)}, f"{name}: not looked at: {error.what} ({error.next})")
+        text = f"{name}: not looked at: {error.what} ({error.next})"
+        not_asked(out, name, reached.targets[name].site, error, text)
     out.talk("Nothing was changed." if dry_run else "Nothing that runs was changed. What differs: towpath plan")
     return Exit.SOME_SITES_FAILED if silent else Exit.DONE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from towpath.exits import Exit
 from towpath.leave_options import NOBODY, Leave
 from towpath.output import Output
+from towpath.plan_shown import as_record, not_asked
 
 if TYPE_CHECKING:
     from sites.hosts import HostError
@@ -150,7 +151,7 @@ def refusals(found: Planned, leave: Leave = NOBODY) -> list[HostError]:
     for host, each in found.leaving:
         content = found.contents.get((host, each.node))
         if each.protected and each.node not in leave.remove_protected:
-            errors.append(_protected(host, each))
+            errors.append(protected_error(host, each.node, each.protected))
         elif content and content.unasked and each.node not in asked:
             errors.append(_refused("removal-unasked", host, each, f"{content}: all of it may be the only copy"))
         elif content and not content.empty and each.node not in asked:
@@ -167,17 +168,18 @@ def check(found: Planned, leave: Leave, deployment: Deployment) -> None:
         raise HostErrors(errors)
 
 
-def _protected(host: str, node: Leaving) -> HostError:
+def protected_error(host: str, node: str, protected: Collection[str]) -> HostError:
+    """``protected``: by what, ``node`` or ``scope``."""
     from sites.hosts import HostError
 
-    by = " and ".join(node.protected)
+    by = " and ".join(protected)
     lift = f"lift it: put the node back with `protect: false` on its {by} and apply"
     return HostError(
         "removal-protected",
-        f"node {node.node} is protected and was not removed; nothing was changed",
+        f"node {node} is protected and was not removed; nothing was changed",
         where=f"host {host}",
         why=f"protected by its {by}; that the line or the node is gone from the topology does not lift it",
-        next=f"put it back into the topology; or {lift}; or: towpath apply --remove-protected {node.node}",
+        next=f"put it back into the topology; or {lift}; or: towpath apply --remove-protected {node}",
     )
 
 
@@ -207,8 +209,7 @@ def left_behind(found: Planned, deployment: Deployment, otherwise: Exit, out: Ou
         text = f"{name} {_remains(name, deployment)}: {error.what}\n  next: {_bring_back(name, deployment)}"
         known = deployment.before.get(name)
         site = deployment.targets[name].site if name in deployment.targets else known.site if known else ""
-        told = {**as_record(error), "next": _bring_back(name, deployment)}
-        out.note({"type": "result", "host": name, "site": site, "outcome": "not asked", **told}, text)
+        not_asked(out, name, site, error.but(next=_bring_back(name, deployment)), text)
     return Exit.SOME_SITES_FAILED if found.unreachable and otherwise is Exit.DONE else otherwise
 
 
@@ -258,8 +259,3 @@ def goes_on(state: StateFolder, deployment: Deployment, found: Planned, leave: L
     state.write_addresses(deployment.urls)
     remember(state, deployment, found)
     leave.say_forgotten(out)
-
-
-def as_record(error: HostError) -> dict[str, str]:
-    """Of a line for programs."""
-    return {"code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": error.next}

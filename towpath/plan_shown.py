@@ -11,6 +11,7 @@ from towpath.output import Output
 from towpath.workspace import Workspace
 
 if TYPE_CHECKING:
+    from sites.hosts import HostError
     from sites.planning.host_plan import HostPlan, Row
     from sites.rollout.rolling import HostResult
 
@@ -30,7 +31,7 @@ def show(
     rules: bool = True,
 ) -> None:
     """The rows that change something, and ``beside``; unchanged nodes are counted, and with ``full`` named. ``rules``: also
-    those of cleanup and edges, which are nobody's but the topology's."""
+    the changes of cleanup rules and edges, which belong to no host."""
     from sites.planning.clocks import clock_warnings
     from sites.planning.drop_ins import warnings
     from towpath.edge_rows import edge_rows
@@ -76,12 +77,12 @@ def ended(out: Output, verb: str, exit: Exit, **told: Any) -> Exit:
 
 
 def drifted_counted(rows: Sequence[Row]) -> str:
-    from sites.planning.drift import DROP_IN, STRANGER
+    from sites.planning.drift import DROP_IN, UNMANAGED
 
-    drop_ins, strangers = (sum(row.operation == each for row in rows) for each in (DROP_IN, STRANGER))
-    back = "towpath apply puts it back." if drop_ins + strangers < len(rows) else ""
+    drop_ins, unmanaged = (sum(row.operation == each for row in rows) for each in (DROP_IN, UNMANAGED))
+    back = "towpath apply puts it back." if drop_ins + unmanaged < len(rows) else ""
     stay = f"{drop_ins} drop-ins are an operator's: apply leaves them (systemctl revert UNIT)." if drop_ins else ""
-    left = f"{strangers} files are none of ours: apply leaves them." if strangers else ""
+    left = f"{unmanaged} files are none of ours: apply leaves them." if unmanaged else ""
     return " ".join(each for each in (f"{len(rows)} differences.", back, stay, left) if each) if rows else "No drift."
 
 
@@ -119,7 +120,17 @@ def _result(result: HostResult) -> dict[str, Any]:
         on = AGAIN if result.outcome == "not reached" else None
         return {**told, "code": None, "what": None, "where": None, "why": None, "next": on}
     on = error.next or "mend that, then run the same command again: it goes on from there"
-    return {**told, "code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": on}
+    return {**told, **as_record(error), "next": on}
+
+
+def as_record(error: HostError) -> dict[str, str]:
+    """Of a line for programs."""
+    return {"code": error.code, "what": error.what, "where": error.where, "why": error.why, "next": error.next}
+
+
+def not_asked(out: Output, host: str, site: str, error: HostError, text: str) -> None:
+    """The result of a host that does not answer. ``text``: for people."""
+    out.note({"type": "result", "host": host, "site": site, "outcome": "not asked", **as_record(error)}, text)
 
 
 def unchanged(plans: Mapping[str, HostPlan]) -> list[HostResult]:

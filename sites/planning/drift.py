@@ -16,10 +16,10 @@ from sites.planning.facts import HostFacts, UnitFacts
 from sites.planning.host_plan import ADD, CHANGE, DESTROY, Row
 from sites.planning.parts import parts_drift
 from sites.planning.releases import difference
-from sites.planning.strangers import strangers
+from sites.planning.unmanaged import unmanaged
 
 # The operations of rows that apply does not undo.
-DROP_IN, STRANGER = "drop-in", "stranger"
+DROP_IN, UNMANAGED = "drop-in", "unmanaged"
 _INVENTORY = str(layout.INVENTORY)
 _INVENTORY_OWNED = {"mode": 0o600, "owner": "root", "group": "root"}
 
@@ -30,7 +30,7 @@ def drift(host: DesiredHost, facts: HostFacts) -> tuple[Row, ...]:
     if facts.inventory is None:
         return tuple(_no_inventory(target, facts))
     own = (*_directories(target, facts), *_files(host, facts), *_links(target, facts), *_units(target, facts))
-    left = (*_drop_ins(target, facts), *_strangers(target, facts))
+    left = (*_drop_ins(target, facts), *_unmanaged(target, facts))
     return (*_of_host(target, facts), *own, *_releases(target, facts), *left, *parts_drift(target, facts))
 
 
@@ -86,9 +86,9 @@ def _drop_ins(target: Target, facts: HostFacts) -> Iterator[Row]:
         yield _row(target, facts.inventory.units.get(unit, ""), ADD, DROP_IN, f"{path} changes {unit}")
 
 
-def _strangers(target: Target, facts: HostFacts) -> Iterator[Row]:
-    for node, path in strangers(facts):
-        yield _row(target, node, ADD, STRANGER, f"{path} was put there by somebody")
+def _unmanaged(target: Target, facts: HostFacts) -> Iterator[Row]:
+    for node, path in unmanaged(facts):
+        yield _row(target, node, ADD, UNMANAGED, f"{path} was put there by somebody")
 
 
 def _files(host: DesiredHost, facts: HostFacts) -> Iterator[Row]:

@@ -19,9 +19,9 @@ from sites.planning.actions import Action, MakeDirectory, ReloadUnits, Remove, U
 from sites.planning.facts import HostFacts, Recorded, RecordedNode
 from sites.planning.host_plan import CHANGE, DESTROY, HostPlan, Leaving, Removal, Row
 from sites.planning.old_releases import sweep
-from sites.planning.outgrown import outgrown
 from sites.planning.removal_actions import Discard, Prune
 from sites.planning.trash import discarded, emptied, kept, kept_rows, term
+from sites.planning.unused_files import unused_files
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -32,7 +32,7 @@ def with_removal(plan: HostPlan, now: datetime, protected: Collection[tuple[str,
     names = {each.node for each in leaving}
     rows, last = [], []  # type: list[Row], list[Action]
     target = plan.host.target
-    for action, row in (*outgrown(plan), *emptied(target, plan.facts, now)):
+    for action, row in (*unused_files(plan), *emptied(target, plan.facts, now)):
         last.append(action)
         rows.append(row)
     wanted = {each.release for each in plan.host.nodes}

@@ -159,7 +159,7 @@ class Rollout:
             await self.hosts.apply(name, proxy.back, self.locks[name])
         except HostError as failed:
             why = f"{error.why}\nwhat nginx had before could not be brought back: {failed.why}"
-            return HostError(error.code, error.what, where=error.where, why=why, next=error.next)
+            return error.but(why=why)
         self._results[name].outcome = Outcome.ROLLED_BACK
         return error
 
@@ -182,7 +182,7 @@ class Rollout:
                     self._results[name].outcome = Outcome.ROLLED_BACK
                 with suppress(
                     HostError
-                ):  # what failed first is told; one that stays on trial is only restarted once more
+                ):  # what failed first is told; one left on trial is restarted once more, no worse
                     await self._do(name, settle)
                 _raise_any(answers)
             waiting = waiting[len(some) :]
@@ -266,14 +266,12 @@ def _raise_any(answers: Sequence[BaseException | None]) -> None:
             raise each
     if failed:
         first, others = failed[0], (f"also: {each.what}: {each.why}" for each in failed[1:])
-        why = "\n".join([first.why, *others])
-        raise HostError(first.code, first.what, where=first.where, why=why, next=first.next)
+        raise first.but(why="\n".join([first.why, *others]))
 
 
 def _stopped(error: HostError) -> HostError:
     """What is reported of a node that had nothing to go back to."""
-    what = f"{error.what}; it was stopped, as it has never passed its health gate here"
-    return HostError(error.code, what, where=error.where, why=error.why, next=error.next)
+    return error.but(what=f"{error.what}; it was stopped, as it has never passed its health gate here")
 
 
 def _neither(plan: NodePlan, error: HostError, failed: HostError) -> HostError:
@@ -283,7 +281,7 @@ def _neither(plan: NodePlan, error: HostError, failed: HostError) -> HostError:
     else:
         then = "what it had before could not be brought back" if plan.was_there else "it could not be stopped"
     why = f"{error.why}\non the way back: {failed.what}: {failed.why}"
-    return HostError(error.code, f"{error.what}, and {then}", where=error.where, why=why, next=error.next)
+    return error.but(what=f"{error.what}, and {then}", why=why)
 
 
 def way_back(plan: NodePlan) -> tuple[Action, ...]:

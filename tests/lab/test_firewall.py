@@ -56,7 +56,7 @@ BY_HAND = (
     ("chown deploy /etc/towpath/sandbox-eu/credentials", "directory", "credentials is 0700 deploy:root"),
     ("chmod 0644 /etc/towpath/sandbox-eu/credentials/tls.key", "file", "tls.key is 0644 root:root"),
     ("ln -sf /etc/passwd /etc/towpath/sandbox-eu/tls.crt", "file", "tls.crt is a link to /etc/passwd"),
-    ("touch /etc/towpath/sandbox-eu/settings.json~", "stranger", "settings.json~ was put there by somebody"),
+    ("touch /etc/towpath/sandbox-eu/settings.json~", "unmanaged", "settings.json~ was put there by somebody"),
     ("chmod 0777 /var/lib/towpath/sandbox-eu", "data", "/var/lib/towpath/sandbox-eu is 0777 towpath:towpath"),
     ("chmod 0666 /opt/towpath/nodes/sandbox-eu/registry_node/app.py", "release", "was edited: registry_node/app.py"),
     ("systemctl disable towpath-sandbox-eu", "process", "towpath-sandbox-eu.service is masked at boot"),
@@ -142,7 +142,7 @@ def test_what_somebody_does_by_hand_is_drift_and_apply_undoes_it(closed: Deploym
     assert "-\t\ttcp dport 9 accept" in changed["diff"].splitlines()
     closed.towpath("apply")
     after = closed.towpath("drift", "-o", "json", check=False)
-    assert [row["operation"] for row in rows_of(after.stdout)] == ["stranger"]
+    assert [row["operation"] for row in rows_of(after.stdout)] == ["unmanaged"]
     lab.on("eu-1", "rm /etc/towpath/sandbox-eu/settings.json~")
     assert closed.towpath("drift").returncode == 0
     assert closed.towpath("plan", "--detailed-exitcode").returncode == 0

@@ -307,7 +307,10 @@ def test_a_node_that_is_protected_on_a_host_that_is_down_is_protected_all_the_sa
     us.towpath("apply")
     us.hosts.down["eu-2"] = "host-unreachable"
     error = us.towpath("destroy", "deployed", "--yes", expect=Exit.REFUSED).error
-    assert (error["code"], error["what"]) == ("removal-protected", "node ci-2 is protected; nothing was changed")
+    assert (error["code"], error["what"]) == (
+        "removal-protected",
+        "node ci-2 is protected and was not removed; nothing was changed",
+    )
     assert "eu-1" in us.hosts.there
 
 

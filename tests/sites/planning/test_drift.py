@@ -8,14 +8,26 @@ from typing import Any, Literal
 import pytest
 
 from sites.desired import layout
+from sites.desired.hosts import DesiredHost
 from sites.planning.deployment import unfit
 from sites.planning.drift import drift
-from sites.planning.facts import PathFacts, TreeFacts
+from sites.planning.facts import HostFacts, PathFacts, TreeFacts
 from sites.planning.plan import host_plan
 from tests.sites import deployed
 
 NODE = "sandbox-1"
 SETTINGS = str(layout.settings(NODE))
+
+
+def edited(folder: Path, path: str, changed: dict[str, Any] | None) -> tuple[DesiredHost, HostFacts, HostFacts]:
+    """A host, what it has after an apply, and the same with one path changed, or (None) gone."""
+    base = deployed.folder(folder)
+    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
+    facts = deployed.facts(host)
+    told = facts.paths[path]
+    assert told is not None
+    now = told.model_copy(update=changed) if changed else None
+    return host, facts, facts.model_copy(update={"paths": {**facts.paths, path: now}})
 
 
 @pytest.mark.parametrize(
@@ -32,14 +44,7 @@ SETTINGS = str(layout.settings(NODE))
     ],
 )
 def test_a_hand_edit_is_seen(tmp_path: Path, path: str, changed: dict[str, Any] | None, said: tuple[str, ...]) -> None:
-    base = deployed.folder(tmp_path)
-    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
-    facts = deployed.facts(host)
-    told = facts.paths[path]
-    assert told is not None
-    found = facts.model_copy(
-        update={"paths": {**facts.paths, path: told.model_copy(update=changed) if changed else None}}
-    )
+    host, facts, found = edited(tmp_path, path, changed)
     assert [(each.sign, each.operation, each.change) for each in drift(host, found)] == [said]
     assert drift(host, facts) == ()
 
@@ -104,14 +109,7 @@ LINK = {"kind": "link", "target": "/tmp/mine", "sha256": ""}
 def test_what_is_seen_is_mended(
     tmp_path: Path, path: str, changed: dict[str, Any] | None, said: tuple[str, ...], mended: str
 ) -> None:
-    base = deployed.folder(tmp_path)
-    host = deployed.hosts(deployed.topology(base), base)["eu-1"]
-    facts = deployed.facts(host)
-    told = facts.paths[path]
-    assert told is not None
-    found = facts.model_copy(
-        update={"paths": {**facts.paths, path: told.model_copy(update=changed) if changed else None}}
-    )
+    host, _, found = edited(tmp_path, path, changed)
     assert [(each.sign, each.operation, each.change) for each in drift(host, found)] == [said]
     assert [each.change for each in host_plan(host, found).all_rows] == [mended]
 
@@ -142,8 +140,8 @@ def test_files_that_somebody_put_beside_ours_are_shown_and_left(tmp_path: Path) 
     assert drift(host, deployed.facts(host, inside={folder: names})) == ()
     found = deployed.facts(host, inside={folder: (*names, "settings.json.bak"), "/etc/towpath/other": ("x",)})
     (row,) = drift(host, found)
-    stranger = f"{folder}/settings.json.bak was put there by somebody"
-    assert (row.sign, row.node, row.operation, row.change) == ("+", NODE, "stranger", stranger)
+    unmanaged = f"{folder}/settings.json.bak was put there by somebody"
+    assert (row.sign, row.node, row.operation, row.change) == ("+", NODE, "unmanaged", unmanaged)
     assert not host_plan(host, found).changes
     (odd,) = drift(host, deployed.facts(host, inside={folder: ("\x1b[2Jm\udcfcll",)}))
     assert odd.change == rf"{folder}/\x1b[2Jm\udcfcll was put there by somebody", "as a terminal can be given it"

@@ -9,10 +9,10 @@ from sites.desired.hosts import DesiredNode
 from sites.planning.facts import HostFacts
 from sites.planning.host_plan import CHANGE, HostPlan, Row
 from sites.planning.removal_actions import Prune
-from sites.planning.strangers import given
+from sites.planning.unmanaged import given
 
 
-def outgrown(plan: HostPlan) -> Iterator[tuple[Prune, Row]]:
+def unused_files(plan: HostPlan) -> Iterator[tuple[Prune, Row]]:
     """One for each node that has such files."""
     target = plan.host.target
     for node in plan.host.nodes:

@@ -17,7 +17,7 @@ def given(name: str) -> bool:
     return _GIVEN.fullmatch(name) is not None
 
 
-def strangers(facts: HostFacts) -> Iterator[tuple[str, str]]:
+def unmanaged(facts: HostFacts) -> Iterator[tuple[str, str]]:
     """Node and path, of folders that the inventory lists."""
     if facts.inventory is None:
         return
